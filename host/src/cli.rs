@@ -1,0 +1,143 @@
+//! The command line: one file per command.
+//!
+//! Exit statuses are those of the codes: 0 done, 1 refused by the domain or the expected version,
+//! 2 the request must change, 3 try again, 4 somebody must look.
+
+pub mod actors;
+pub mod client;
+pub mod completions;
+pub mod deployments;
+pub mod doctor;
+pub mod events;
+pub mod flags;
+pub mod hints;
+pub mod model;
+pub mod print;
+pub mod run;
+pub mod send;
+pub mod sleep;
+pub mod state;
+pub mod test;
+pub mod wake;
+pub mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit status of a request that must change.
+pub const INVALID: u8 = 2;
+
+/// Exit status of what may work when it is tried again.
+pub const RETRY: u8 = 3;
+
+#[derive(Debug, Parser)]
+#[command(name = "aether", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a host.
+    Run(run::Args),
+    /// Give a command to an actor.
+    Send(send::Args),
+    /// Show an actor's state, now or at any version.
+    State(state::Args),
+    /// Show an actor's events.
+    Events(events::Args),
+    /// List actors.
+    Actors(actors::Args),
+    /// Follow the events of a context as they come, one JSON object per line.
+    Watch(watch::Args),
+    /// Wake an actor.
+    Wake(wake::Args),
+    /// Put an actor to sleep.
+    Sleep(sleep::Args),
+    /// Show what the host serves.
+    Deployments(deployments::Args),
+    /// Check a model, and make from it what others need.
+    Model(model::Args),
+    /// Run a model's scenarios against its components.
+    Test(test::Args),
+    /// Look for what this machine lacks.
+    Doctor(doctor::Args),
+    /// Print completions for a shell.
+    Completions(completions::Args),
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli) {
+        Ok(status) => status,
+        Err(error) => {
+            match error.downcast_ref::<aether_wit::Report>() {
+                // The mistakes of a model are told as the compiler tells them, all at once.
+                Some(report) => eprint!("{report}"),
+                None => eprintln!("error: {error:#}"),
+            }
+            let away = error.downcast_ref::<client::Unreachable>().is_some();
+            ExitCode::from(if away { RETRY } else { INVALID })
+        }
+    }
+}
+
+fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    let hosts = matches!(cli.command, Command::Run(_));
+    // The NATS client tells every connection twice; the store tells what matters of them.
+    crate::logging::start(if hosts { "info,async_nats=warn" } else { "warn" })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(Box::pin(dispatch(cli.command)));
+    // What still runs was left on purpose: waiting for it could take for ever.
+    runtime.shutdown_background();
+    done
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => Box::pin(run::run(args)).await,
+        Command::Send(args) => send::run(args).await,
+        Command::State(args) => state::run(args).await,
+        Command::Events(args) => events::run(args).await,
+        Command::Actors(args) => actors::run(args).await,
+        Command::Watch(args) => watch::run(args).await,
+        Command::Wake(args) => wake::run(args).await,
+        Command::Sleep(args) => sleep::run(args).await,
+        Command::Deployments(args) => deployments::run(args).await,
+        Command::Model(args) => model::run(args).await,
+        Command::Test(args) => Box::pin(test::run(args)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(args)).await,
+        Command::Completions(args) => completions::run(args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::config::settings::SETTINGS;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_run_tells_every_setting_with_default_and_variable() {
+        let mut cli = Cli::command();
+        let run = cli.find_subcommand_mut("run").unwrap();
+        let help = run.clone().term_width(0).render_long_help().to_string();
+        for setting in SETTINGS {
+            assert!(help.contains(&format!("--{}", setting.name)), "{}", setting.name);
+            assert!(help.contains(setting.help), "{}", setting.name);
+            assert!(help.contains(&setting.variable()), "{}", setting.name);
+            let default = format!("[default: {}]", setting.default);
+            assert!(setting.default.is_empty() || help.contains(&default), "{}", setting.name);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What the commands that talk to a host have in common.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::bail;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use ureq::{
+    Agent, Body,
+    http::{Request, Response},
+};
+
+use crate::{address::Address, config::units, gateway::problem};
+
+/// How much longer than the host's own deadline the client waits for its answer.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// How long the host waits for what the caller asks, if the caller does not say.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest answer that is read, in bytes: a page of 1,000 events of the largest size is below it.
+const MAX_ANSWER_BYTES: u64 = 1 << 30;
+
+const KEEP: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
+
+/// Where the host is.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Connection {
+    /// Where the host is; a token is read from AETHER_TOKEN.
+    #[arg(long, env = "AETHER_URL", default_value = "http://127.0.0.1:4280")]
+    pub url: String,
+    /// How long to wait for the answer, e.g. 500ms, 10s, 2m [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// What a host said.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+/// A way to a host.
+pub struct Client<'a> {
+    connection: &'a Connection,
+    token: Option<String>,
+    agent: Agent,
+}
+
+/// A failure told by the host, as far as it is shown.
+#[derive(Debug, Deserialize)]
+struct Told {
+    code: String,
+    detail: String,
+}
+
+impl Connection {
+    /// A client for the host.
+    #[must_use]
+    pub fn client(&self) -> Client<'_> {
+        let token = std::env::var("AETHER_TOKEN").ok().filter(|token| !token.is_empty());
+        let agent = Agent::config_builder().http_status_as_error(false).max_redirects(0).build();
+        Client { connection: self, token, agent: agent.new_agent() }
+    }
+}
+
+impl Client<'_> {
+    /// Asks with GET.
+    ///
+    /// # Errors
+    /// If the host cannot be reached.
+    pub fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.ask("GET", path, &[], String::new())
+    }
+
+    /// Asks with POST.
+    ///
+    /// # Errors
+    /// If the host cannot be reached.
+    pub fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> anyhow::Result<Answer> {
+        self.ask("POST", path, headers, body)
+    }
+
+    /// Asks with GET for a body that does not end.
+    ///
+    /// # Errors
+    /// If the host cannot be reached.
+    pub fn open(&self, path: &str) -> anyhow::Result<Response<Body>> {
+        let url = format!("{}{path}", self.connection.url.trim_end_matches('/'));
+        let mut request = Request::get(&url);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(())?;
+        self.agent.run(request).or_else(|error| self.unreachable(&error))
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> anyhow::Result<Answer> {
+        let url = format!("{}{path}", self.connection.url.trim_end_matches('/'));
+        let wait = self.connection.timeout.unwrap_or(TIMEOUT);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .header("aether-timeout", format!("{}ms", wait.as_millis()));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let limit = Some(wait + SLACK);
+        let answered = if method == "GET" {
+            let request = self.agent.configure_request(request.body(())?);
+            self.agent.run(request.timeout_global(limit).build())
+        } else {
+            let request = self.agent.configure_request(request.body(body)?);
+            self.agent.run(request.timeout_global(limit).build())
+        };
+        let mut response = answered.or_else(|error| self.unreachable(&error))?;
+        let status = response.status().as_u16();
+        let read = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
+        Ok(Answer { status, body: read.or_else(|error| self.unreachable(&error))? })
+    }
+
+    fn unreachable<T>(&self, error: &ureq::Error) -> anyhow::Result<T> {
+        let url = &self.connection.url;
+        bail!(Unreachable(format!("no answer from {url}: {error}; is a host running there?")))
+    }
+}
+
+/// The host did not answer: it may have done what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreachable(pub String);
+
+impl Answer {
+    /// The body of a success, or the status to exit with after the failure was printed.
+    ///
+    /// # Errors
+    /// The status by the table of codes.
+    pub fn success(self) -> Result<String, ExitCode> {
+        if (200..300).contains(&self.status) {
+            return Ok(self.body);
+        }
+        let (said, status) = explain(self.status, &self.body);
+        eprintln!("{said}");
+        Err(ExitCode::from(status))
+    }
+}
+
+/// What to print of a failure, and the status to exit with.
+#[must_use]
+pub fn explain(status: u16, body: &str) -> (String, u8) {
+    match serde_json::from_str::<Told>(body) {
+        Ok(told) => (format!("{}: {}", told.code, told.detail), problem::exit_status(&told.code)),
+        Err(_) => {
+            let start: String = body.chars().take(200).collect();
+            (
+                format!("the answer is not from a host of aether: HTTP {status} {start}"),
+                super::INVALID,
+            )
+        }
+    }
+}
+
+/// The path of an actor, with its id percent-encoded. Dots are encoded too: many clients would
+/// normalise `.` and `..` away.
+#[must_use]
+pub fn path(actor: &Address) -> String {
+    format!("/v1/{}/{}/{}", actor.context(), actor.aggregate(), encode(actor.id()))
+}
+
+/// `text` as a part of a path or the value of a parameter.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, KEEP).to_string()
+}
+
+/// The query of the parameters that have a value.
+#[must_use]
+pub fn query(parameters: &[(&str, Option<String>)]) -> String {
+    let given = parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let pairs: Vec<_> = given.map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn awkward_ids_survive_the_url() {
+        let actor = Address::new("bank", "account", "../a b/é?#%").unwrap();
+        assert_eq!(path(&actor), "/v1/bank/account/%2E%2E%2Fa%20b%2F%C3%A9%3F%23%25");
+        let given = [("after", Some("a+b".to_owned())), ("limit", None)];
+        assert_eq!(query(&given), "?after=a%2Bb");
+        assert_eq!(query(&[("limit", None)]), "");
+    }
+
+    #[test]
+    fn failures_are_told_by_code_and_exit_by_the_table() {
+        let body = r#"{"code":"conflict","detail":"it is at 3","status":412}"#;
+        assert_eq!(explain(412, body), ("conflict: it is at 3".to_owned(), 1));
+        let rejected = r#"{"code":"rejected","detail":"d"}"#;
+        assert_eq!(explain(422, rejected).1, 1);
+        let (said, status) = explain(502, "<html>");
+        assert!(said.contains("502 <html>") && status == 2);
+    }
+
+    #[test]
+    fn a_host_that_is_not_there_is_named() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let connection = Connection { url: format!("http://{closed}"), timeout: None };
+        let error = connection.client().get("/healthz").unwrap_err();
+        assert!(error.is::<Unreachable>());
+        assert!(error.to_string().contains(&closed.to_string()), "{error}");
+    }
+}

@@ -1,0 +1,242 @@
+//! What is deployed: models and components in the store, and the gates before them.
+//!
+//! Activation is one durable step: a deployment record with the next number of its context. A
+//! host serves the newest deployment of each context that the store holds.
+
+mod gates;
+mod registry;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aether_wit::{Digest, Model, diff};
+
+use crate::{
+    clock,
+    env::Env,
+    host::{Bundle, StartError},
+    served::{Realm, Served},
+    store::{ActivateError, Deployment, Presence},
+    vm::{Behaviour, Component, Sandbox},
+};
+
+use registry::Registry;
+
+/// A model with its components, compiled and checked against it.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The model's file name, for messages.
+    pub file: String,
+    /// The model.
+    pub model: Arc<Model>,
+    /// The code of each aggregate.
+    pub behaviours: BTreeMap<String, Arc<Behaviour>>,
+}
+
+impl Candidate {
+    /// Compiles `components` and finds for each aggregate of `model` the one that implements it.
+    ///
+    /// # Errors
+    /// If a component is not taken, does not fit the model, or an aggregate has none or two.
+    pub async fn new(
+        sandbox: &Sandbox,
+        file: &str,
+        model: Arc<Model>,
+        components: &[(String, bytes::Bytes)],
+    ) -> Result<Self, StartError> {
+        let mut loaded: Vec<(&str, Arc<Component>)> = Vec::new();
+        for (name, bytes) in components {
+            let component = sandbox.load(bytes.clone()).await;
+            let component = component.map_err(|error| StartError(format!("{name}: {error}")))?;
+            loaded.push((name, component));
+        }
+        let mut behaviours = BTreeMap::new();
+        for aggregate in model.aggregates.keys() {
+            let exports = |component: &Arc<Component>| {
+                component.aggregates(&model.context).iter().any(|name| name == aggregate)
+            };
+            let mut offers = loaded.iter().filter(|(_, component)| exports(component));
+            let (name, component) = offers.next().ok_or_else(|| {
+                let names: Vec<_> = loaded.iter().map(|(name, _)| *name).collect();
+                StartError(format!(
+                    "{file}: no component exports `{}:model/{aggregate}`; looked at: {}; build the component and name it under `components:`",
+                    model.context,
+                    if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+                ))
+            })?;
+            if let Some((second, _)) = offers.next() {
+                return Err(StartError(format!(
+                    "{file}: both {name} and {second} export `{}:model/{aggregate}`: name only one of them under `components:`",
+                    model.context,
+                )));
+            }
+            let behaviour = component
+                .behaviour(&model, aggregate)
+                .map_err(|error| StartError(format!("{name}: {error}")))?;
+            behaviours.insert(aggregate.clone(), behaviour);
+        }
+        Ok(Self { file: file.to_owned(), model, behaviours })
+    }
+
+    /// The digest of each aggregate's component.
+    #[must_use]
+    pub fn components(&self) -> BTreeMap<String, Digest> {
+        self.behaviours.iter().map(|(name, b)| (name.clone(), b.component())).collect()
+    }
+
+    fn is(&self, deployment: &Deployment) -> bool {
+        deployment.model == self.model.digest && deployment.components == self.components()
+    }
+
+    fn serve(self, env: &Env, deployment: Deployment) -> Served {
+        let realms = self.behaviours.into_iter().filter_map(|(name, behaviour)| {
+            let aggregate = self.model.aggregates.get(&name)?;
+            let realm = Realm::new(&deployment, &self.model, aggregate, behaviour, &env.limits);
+            Some((name, Arc::new(realm)))
+        });
+        Served { realms: realms.collect(), model: self.model.clone(), deployment }
+    }
+}
+
+/// What a host serves from its start: the newest deployment of each context in the store, after
+/// the new ones among `bundles` were activated. `here` is how this host tells others that it lives.
+///
+/// # Errors
+/// If a bundle has mistakes or does not pass the gates, or the store cannot answer.
+pub async fn at_start(
+    env: &Env,
+    sandbox: &Sandbox,
+    bundles: &[Bundle],
+    here: &Presence,
+) -> Result<BTreeMap<String, Arc<Served>>, StartError> {
+    let registry = Registry { store: &*env.store, sandbox };
+    let models = bundles.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    for (index, model) in models.iter().enumerate() {
+        let context = &model.context;
+        if models.iter().take(index).any(|other| other.context == *context) {
+            return Err(StartError(format!(
+                "two models of context `{context}` were given: start with one of them"
+            )));
+        }
+    }
+    registry.others(here).await?;
+    let mut served = BTreeMap::new();
+    for (bundle, model) in bundles.iter().zip(models) {
+        let context = model.context.clone();
+        let now = start_bundle(env, &registry, bundle, model, here).await?;
+        served.insert(context, Arc::new(now));
+    }
+    for context in registry.contexts().await? {
+        if !served.contains_key(&context)
+            && let Some(newest) = registry.deployments(&context).await?.pop()
+        {
+            let now = registry.load(&newest).await?.serve(env, newest);
+            served.insert(context, Arc::new(now));
+        }
+    }
+    Ok(served)
+}
+
+/// The model of a bundle; what only deserves a look is logged.
+fn read(bundle: &Bundle) -> Result<Arc<Model>, StartError> {
+    let (model, warnings) = aether_wit::read(&bundle.file, &bundle.model)
+        .map_err(|report| StartError(report.to_string()))?;
+    for warning in warnings {
+        tracing::warn!(file = %bundle.file, line = warning.at.line, column = warning.at.column, "{}", warning.message);
+    }
+    Ok(Arc::new(model))
+}
+
+/// Compares a bundle with the store, activates it if it is new, and gives what is to be served.
+async fn start_bundle(
+    env: &Env,
+    registry: &Registry<'_>,
+    bundle: &Bundle,
+    model: Arc<Model>,
+    here: &Presence,
+) -> Result<Served, StartError> {
+    let context = model.context.clone();
+    let candidate =
+        Candidate::new(registry.sandbox, &bundle.file, model, &bundle.components).await?;
+    let history = registry.deployments(&context).await?;
+    let Some(active) = history.last() else {
+        let first = activate(env, registry, bundle, &candidate, 1).await?;
+        return Ok(candidate.serve(env, first));
+    };
+    if candidate.is(active) {
+        let active = active.clone();
+        return Ok(candidate.serve(env, active));
+    }
+    if let Some(former) = history.iter().rev().find(|former| candidate.is(former)) {
+        tracing::warn!(
+            file = %bundle.file,
+            "this is deployment {} of context `{context}`; deployment {} is active and is served instead",
+            former.number,
+            active.number
+        );
+        let served = registry.load(active).await?.serve(env, active.clone());
+        return Ok(served);
+    }
+    let old = registry.model(active).await?;
+    refuse_breaking(&bundle.file, &old, &candidate.model, active.number)?;
+    if let Some(other) = registry.wait_until_alone(here).await? {
+        return Err(StartError(format!(
+            "{}: it differs from deployment {} of context `{context}`, and another host ({}) is alive on the same store: stop that host first, or start this one without a model",
+            bundle.file, active.number, other.place
+        )));
+    }
+    let next = activate(env, registry, bundle, &candidate, active.number + 1).await?;
+    Ok(candidate.serve(env, next))
+}
+
+fn refuse_breaking(file: &str, old: &Model, new: &Model, active: u64) -> Result<(), StartError> {
+    let changes = diff::diff(old, new);
+    let (breaking, compatible): (Vec<_>, Vec<_>) =
+        changes.iter().partition(|change| change.impact == diff::Impact::Breaking);
+    for change in &compatible {
+        tracing::info!(%file, "{change}");
+    }
+    if breaking.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<_> = breaking.iter().map(|change| format!("  {file}: {change}")).collect();
+    Err(StartError(format!(
+        "{file}: it would break what deployment {active} of context `{}` has stored or promised; nothing was changed:\n{}\ngo back to the old form, or keep old data readable with an option, a default or `was:` (docs/model.md)",
+        new.context,
+        list.join("\n")
+    )))
+}
+
+/// Passes the gates, then writes model, components and the deployment record.
+async fn activate(
+    env: &Env,
+    registry: &Registry<'_>,
+    bundle: &Bundle,
+    candidate: &Candidate,
+    number: u64,
+) -> Result<Deployment, StartError> {
+    gates::scenarios(candidate).await?;
+    registry.put(bundle).await?;
+    let deployment = Deployment {
+        number,
+        context: candidate.model.context.clone(),
+        model: candidate.model.digest,
+        components: candidate.components(),
+        at: clock::unix_ms(),
+        by: format!("aether run {}", bundle.file),
+    };
+    match env.store.activate(&deployment).await {
+        Ok(()) => {
+            tracing::info!(context = %deployment.context, number, model = %deployment.model.short(), "deployed");
+            Ok(deployment)
+        }
+        // Two hosts started with the same model at once: one of them was first.
+        Err(ActivateError::Taken) => match registry.deployments(&deployment.context).await?.pop() {
+            Some(newest) if candidate.is(&newest) => Ok(newest),
+            _ => Err(StartError(format!(
+                "{}: another host deployed something else to context `{}` at the same moment: look at `aether deployments` and start again",
+                candidate.file, deployment.context
+            ))),
+        },
+        Err(ActivateError::Store(error)) => Err(StartError(error.to_string())),
+    }
+}

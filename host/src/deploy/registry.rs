@@ -1,0 +1,131 @@
+//! Models and components as the store keeps them.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use aether_wit::{Digest, Model};
+use bytes::Bytes;
+
+use super::Candidate;
+use crate::{
+    clock,
+    host::{Bundle, StartError},
+    store::{Deployment, EventStore, Presence, StoreError},
+    vm::Sandbox,
+};
+
+/// How long a host that was killed seems to live: what a store believes it (15 s), and a little.
+const SEEMS_ALIVE: Duration = Duration::from_secs(17);
+
+/// How often it is looked whether another host still lives.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Models and components by digest, deployments by number.
+#[derive(Debug)]
+pub struct Registry<'a> {
+    /// Where they are.
+    pub store: &'a dyn EventStore,
+    /// What compiles them.
+    pub sandbox: &'a Sandbox,
+}
+
+impl Registry<'_> {
+    /// The contexts that have deployments.
+    ///
+    /// # Errors
+    /// If the store cannot answer.
+    pub async fn contexts(&self) -> Result<Vec<String>, StartError> {
+        self.store.contexts().await.map_err(|error| away(&error))
+    }
+
+    /// All deployments of a context, oldest first.
+    ///
+    /// # Errors
+    /// If the store cannot answer.
+    pub async fn deployments(&self, context: &str) -> Result<Vec<Deployment>, StartError> {
+        self.store.deployments(context).await.map_err(|error| away(&error))
+    }
+
+    /// Keeps a bundle's model and components.
+    ///
+    /// # Errors
+    /// If the store cannot answer.
+    pub async fn put(&self, bundle: &Bundle) -> Result<(), StartError> {
+        let components = bundle.components.iter().map(|(_, bytes)| bytes);
+        for bytes in std::iter::once(&bundle.model).chain(components) {
+            self.store.put_blob(bytes.clone()).await.map_err(|error| away(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The model of a deployment.
+    ///
+    /// # Errors
+    /// If it is not in the store or this build cannot read it.
+    pub async fn model(&self, deployment: &Deployment) -> Result<Model, StartError> {
+        let text = self.blob(deployment, "model", &deployment.model).await?;
+        let file = format!("deployment {} of {}", deployment.number, deployment.context);
+        let read = aether_wit::read(&file, &text);
+        Ok(read.map_err(|report| StartError(report.to_string()))?.0)
+    }
+
+    /// A deployment, compiled.
+    ///
+    /// # Errors
+    /// If a part of it is not in the store or this build does not take it.
+    pub async fn load(&self, deployment: &Deployment) -> Result<Candidate, StartError> {
+        let model = Arc::new(self.model(deployment).await?);
+        let mut components = Vec::new();
+        for digest in deployment.components.values().collect::<BTreeSet<_>>() {
+            let bytes = self.blob(deployment, "component", digest).await?;
+            components.push((format!("component {}", digest.short()), bytes));
+        }
+        let file = format!("deployment {} of {}", deployment.number, deployment.context);
+        Candidate::new(self.sandbox, &file, model, &components).await
+    }
+
+    /// The other hosts that are alive on the same store.
+    ///
+    /// # Errors
+    /// If the store cannot answer.
+    pub async fn others(&self, here: &Presence) -> Result<Vec<Presence>, StartError> {
+        let mut alive = self.store.announce(here).await.map_err(|error| away(&error))?;
+        alive.retain(|other| other.host != here.host);
+        Ok(alive)
+    }
+
+    /// Waits until no other host is alive; gives one that stays. A host that was killed seems to
+    /// live for a while, a living one tells so again within that time.
+    ///
+    /// # Errors
+    /// If the store cannot answer.
+    pub async fn wait_until_alone(&self, here: &Presence) -> Result<Option<Presence>, StartError> {
+        let until = clock::now() + SEEMS_ALIVE;
+        loop {
+            let Some(other) = self.others(here).await?.pop() else { return Ok(None) };
+            if clock::now() >= until {
+                return Ok(Some(other));
+            }
+            tracing::info!(other = %other.place, "waiting until the other host on this store is gone");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn blob(
+        &self,
+        deployment: &Deployment,
+        what: &str,
+        digest: &Digest,
+    ) -> Result<Bytes, StartError> {
+        let found = self.store.blob(digest).await.map_err(|error| away(&error))?;
+        found.ok_or_else(|| {
+            StartError(format!(
+                "the store does not hold the {what} {digest} of deployment {} of context `{}`: restore the store, or start with the model file that was deployed",
+                deployment.number, deployment.context
+            ))
+        })
+    }
+}
+
+fn away(error: &StoreError) -> StartError {
+    StartError(format!("the store cannot answer: {error}"))
+}

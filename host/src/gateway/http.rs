@@ -1,0 +1,316 @@
+//! The HTTP face.
+//!
+//! Every answer has a body of ours, whatever went wrong. The way of a request: [`route`] says what
+//! is asked, [`super::auth`] who asks, [`query`] and [`super::request`] how, the service answers,
+//! [`respond`] writes it down. A client that goes away cancels its wait and nothing else.
+//!
+//! Connections are bounded in number, in the size of a request's head and in the time that it
+//! may take; one over the number is told 503 and closed. HTTP/1.1 only: a plain-text HTTP/2 would
+//! have to wait for its preface without a time limit.
+
+pub mod feed;
+pub mod query;
+pub mod respond;
+pub mod route;
+#[cfg(test)]
+mod tests;
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{query::Parameters, respond::Refusal, route::Route};
+use super::{
+    Service,
+    auth::Tokens,
+    problem::{self, Problem},
+    reply,
+    request::{self, Headers},
+};
+use crate::{
+    address::Address,
+    clock,
+    command::Query,
+    config::Limits,
+    failure::{Code, Failure},
+    metrics,
+};
+
+/// Most bytes of a request's head: fits an id of 256 bytes in percent-encoding many times over.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// How much of a body over the limit is read and thrown away, so that a client that sends first
+/// and reads later still sees why it was refused.
+const MAX_DISCARDED_BYTES: usize = 16 << 20;
+
+/// Events or actors that a page holds if nobody says.
+const PAGE: usize = 100;
+
+/// Most events or actors that a page holds.
+const MAX_PAGE: usize = 1000;
+
+/// How long the accept loop rests after an error such as "too many open files".
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the HTTP face needs to answer.
+pub struct Face {
+    /// Who answers.
+    pub service: Arc<dyn Service>,
+    /// Who may ask; none = everybody.
+    pub tokens: Option<Tokens>,
+    /// The host's limits.
+    pub limits: Limits,
+    /// Time between two signs of life on a feed, see [`feed::HEARTBEAT`].
+    pub heartbeat: Duration,
+    /// Ends feeds and accepting.
+    pub stop: CancellationToken,
+}
+
+/// Takes connections until `face.stop`, then lets those that are open finish their request.
+/// Returns when the last one is closed.
+pub async fn serve(listener: TcpListener, face: Arc<Face>) {
+    let connections = TaskTracker::new();
+    let permits = Arc::new(Semaphore::new(face.limits.max_connections));
+    let router = Router::new().fallback(handle).with_state(Arc::clone(&face));
+    loop {
+        let accepted = tokio::select! {
+            () = face.stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match (accepted, Arc::clone(&permits).try_acquire_owned()) {
+            (Ok((stream, _)), Ok(permit)) => {
+                let (router, face) = (router.clone(), Arc::clone(&face));
+                connections.spawn(async move {
+                    face.service.metrics().connection(true);
+                    converse(stream, router, &face).await;
+                    face.service.metrics().connection(false);
+                    drop(permit);
+                });
+            }
+            (Ok((stream, _)), Err(_)) => turn_away(&stream, &face).await,
+            (Err(error), _) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn converse(stream: TcpStream, router: Router, face: &Face) {
+    // Without it, small answers may wait for the client's delayed acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "the client is gone");
+        return;
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(face.limits.header_timeout)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = face.stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn turn_away(stream: &TcpStream, face: &Face) {
+    face.service.metrics().dropped("max-connections");
+    // A fresh socket has room; if this one has not, closing it says enough.
+    let written: io::Result<usize> = match stream.writable().await {
+        Ok(()) => stream.try_write(full().as_bytes()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = written {
+        tracing::debug!(%error, "a connection over the limit could not be told");
+    }
+}
+
+/// A whole response for a connection that gets no handler.
+fn full() -> String {
+    let detail = "the host is at its limit of connections (`max-connections`)";
+    let body = Problem::of_failure(&Failure::new(Code::Unavailable, detail)).to_json();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        problem::CONTENT_TYPE,
+        body.len()
+    )
+}
+
+async fn handle(State(face): State<Arc<Face>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let (method, uri) = (parts.method.clone(), parts.uri.clone());
+    let response = match face.answer(parts, body).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    };
+    tracing::debug!(%method, %uri, status = response.status().as_u16(), "http");
+    response
+}
+
+/// A request whose words are understood.
+struct Asked {
+    parts: Parts,
+    parameters: Parameters,
+    headers: Headers,
+    by: Option<Arc<str>>,
+    at: u64,
+}
+
+impl Face {
+    async fn answer(&self, parts: Parts, body: Body) -> Result<Response, Refusal> {
+        let route = Route::of(&parts.method, parts.uri.path());
+        let is_open = route.as_ref().is_ok_and(Route::is_open);
+        let by = match &self.tokens {
+            Some(tokens) if !is_open => {
+                let header = parts.headers.get(header::AUTHORIZATION);
+                Some(tokens.caller(header.map(|value| value.as_bytes()))?)
+            }
+            _ => None,
+        };
+        let route = route?;
+        let (at, now) = (clock::unix_ms(), clock::now());
+        let parameters = Parameters::read(parts.uri.query(), route.parameters())?;
+        let named = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let headers = Headers::read(named, &self.limits, now)?;
+        self.dispatch(route, Asked { parts, parameters, headers, by, at }, body).await
+    }
+
+    async fn dispatch(&self, route: Route, asked: Asked, body: Body) -> Result<Response, Refusal> {
+        let service = &self.service;
+        let deadline = asked.headers.deadline;
+        let page = || asked.parameters.limit(PAGE, MAX_PAGE);
+        let answer = match route {
+            Route::Command { to, name } => return self.command(to, name, asked, body).await,
+            Route::State(actor) => return self.state(actor, &asked).await,
+            Route::Feed { context } => return self.feed(&context, &asked).await,
+            Route::Events(actor) => {
+                let from = asked.parameters.number("from")?.unwrap_or(1).max(1);
+                reply::events(&service.events(&actor, from, page()?, deadline).await?)
+            }
+            Route::Wake(actor) => {
+                reply::woken(&actor.to_string(), service.wake(&actor, deadline).await?)
+            }
+            Route::Sleep(actor) => {
+                reply::asleep(&actor.to_string(), service.sleep(&actor, deadline).await?)
+            }
+            Route::Actors { context, aggregate } => {
+                let after = asked.parameters.get("after").filter(|after| !after.is_empty());
+                reply::actors(&service.actors(&context, &aggregate, after, page()?).await?)
+            }
+            Route::Awake => reply::awake(&service.awake(page()?)),
+            Route::Deployments => reply::deployments(&service.deployments()),
+            Route::Health => r#"{"alive":true}"#.to_owned(),
+            Route::Ready => match service.ready().await {
+                Ok(()) => r#"{"ready":true}"#.to_owned(),
+                Err(why) => return Err(Failure::new(Code::Unavailable, why).into()),
+            },
+            Route::OpenApi => service.openapi(),
+            Route::Metrics => {
+                let text = service.metrics().render();
+                return Ok(respond::typed(metrics::CONTENT_TYPE, text.into()));
+            }
+        };
+        Ok(respond::json(answer))
+    }
+
+    async fn command(
+        &self,
+        to: Address,
+        name: String,
+        asked: Asked,
+        body: Body,
+    ) -> Result<Response, Refusal> {
+        let body = self.body(&asked.parts, body, asked.headers.deadline).await?;
+        let fields = request::fields(&body, self.limits.body_bytes)?;
+        let command = asked.headers.command(to, name, fields, asked.by, asked.at);
+        Ok(respond::answered(&self.service.send(command).await?))
+    }
+
+    async fn state(&self, actor: Address, asked: &Asked) -> Result<Response, Refusal> {
+        let query = Query {
+            actor,
+            version: asked.parameters.number("version")?,
+            min_version: asked.parameters.number("min-version")?,
+            consistency: asked.parameters.consistency()?,
+            deadline: asked.headers.deadline,
+        };
+        Ok(respond::state(&self.service.state(query).await?))
+    }
+
+    async fn feed(&self, context: &str, asked: &Asked) -> Result<Response, Refusal> {
+        // A browser that reconnects sends the last id that it saw: it is newer than the address.
+        let last = asked.parts.headers.get("last-event-id");
+        let last = last.map(|value| value.to_str()).transpose().map_err(|_| {
+            request::invalid("the header `last-event-id` is not a cursor: expected one of a feed")
+        })?;
+        let cursor = last.or_else(|| asked.parameters.get("after"));
+        let feed = self.service.feed(context, cursor.filter(|c| !c.is_empty())).await?;
+        let format = feed::Format::wanted(&asked.parts.headers);
+        Ok(feed::response(feed, format, self.heartbeat, self.stop.clone()))
+    }
+
+    async fn body(
+        &self,
+        parts: &Parts,
+        body: Body,
+        deadline: std::time::Instant,
+    ) -> Result<Bytes, Refusal> {
+        let limit = self.limits.body_bytes;
+        let declared = parts.headers.get(header::CONTENT_LENGTH);
+        let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if declared.is_some_and(|bytes| bytes > limit.saturating_add(MAX_DISCARDED_BYTES)) {
+            return Err(request::too_large(limit).into());
+        }
+        let waited = deadline.saturating_duration_since(clock::now());
+        match tokio::time::timeout_at(deadline.into(), collect(body, limit)).await {
+            Ok(read) => Ok(read?),
+            Err(_) => Err(Refusal::Slow { waited }),
+        }
+    }
+}
+
+async fn collect(body: Body, limit: usize) -> Result<Bytes, Failure> {
+    let mut chunks = body.into_data_stream();
+    let (mut read, mut seen) = (BytesMut::new(), 0_usize);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            request::invalid(format!("the body broke off after {seen} bytes: {error}"))
+        })?;
+        seen = seen.saturating_add(chunk.len());
+        if seen <= limit {
+            read.extend_from_slice(&chunk);
+        } else if seen > limit.saturating_add(MAX_DISCARDED_BYTES) {
+            break;
+        }
+    }
+    if seen > limit { Err(request::too_large(limit)) } else { Ok(read.freeze()) }
+}

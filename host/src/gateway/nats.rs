@@ -1,0 +1,294 @@
+//! The NATS face: commands as requests on `PREFIX.cmd.CONTEXT.AGGREGATE.ID.COMMAND`.
+//!
+//! Registered as the micro service `aether`, so `nats micro` finds it. All hosts share a queue
+//! group: one of them answers. Body, headers and answers are those of HTTP; `Aether-Status` tells
+//! the code (`ok` on success). `by` is none: NATS does not tell a service who asked; its own
+//! permissions say who may. A request without a reply subject is done and not answered.
+//!
+//! A host may write where callers may not, and an answer goes where the caller says. So a request
+//! whose answer would go to the log, to another subject of the host's own prefix or to the
+//! server's API (`$…`) is not done: else any caller could forge records and delete streams.
+//!
+//! At most `max-nats-requests` are at work at once; one more is `overloaded`. A host that drains
+//! answers what it has taken; a request that was on its way to it in that moment gets no answer,
+//! which means the same as always: ask again with the same id.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use async_nats::{
+    Client, HeaderMap, Message,
+    service::{
+        NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, Service as MicroService,
+        ServiceExt as _, endpoint::Endpoint,
+    },
+};
+use futures::StreamExt as _;
+use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Service,
+    problem::Problem,
+    reply,
+    request::{self, Headers},
+};
+use crate::{
+    address::{Address, decode_id},
+    clock,
+    command::{Command, Outcome, Reply},
+    config::{Limits, NatsConfig},
+    failure::{Code, Failure},
+    store::jetstream::identified,
+};
+
+/// The header that tells the code of an answer.
+pub const STATUS: &str = "Aether-Status";
+
+/// The word in [`STATUS`] on success.
+pub const OK: &str = "ok";
+
+/// The queue group of all hosts of a prefix.
+const QUEUE: &str = "aether";
+
+/// How long the server may take to confirm the subscription.
+const CONFIRM: Duration = Duration::from_secs(10);
+
+/// A running NATS face.
+#[derive(Debug)]
+pub struct Running {
+    stop: CancellationToken,
+    served: JoinHandle<()>,
+}
+
+impl Running {
+    /// Takes no more requests and waits until those at work are answered.
+    pub async fn drain(self) {
+        self.stop.cancel();
+        if let Err(error) = self.served.await {
+            tracing::error!(%error, "the NATS face broke");
+        }
+    }
+}
+
+/// Connects and begins to take commands.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub async fn start(
+    server: &NatsConfig,
+    prefix: &str,
+    limits: Limits,
+    service: Arc<dyn Service>,
+) -> anyhow::Result<Running> {
+    let client = connect(server).await?;
+    let micro = client
+        .service_builder()
+        .description("Commands to event-sourced actors")
+        .queue_group(QUEUE)
+        .start("aether", env!("CARGO_PKG_VERSION"))
+        .await;
+    let micro = micro.map_err(|error| anyhow::anyhow!("the micro service is refused: {error}"))?;
+    let subject = format!("{prefix}.cmd.*.*.*.*");
+    let endpoint = micro.endpoint_builder().name("command").add(&subject).await;
+    let endpoint =
+        endpoint.map_err(|error| anyhow::anyhow!("cannot subscribe to {subject}: {error}"))?;
+    // The subscription must be known to the server before the host says that it listens.
+    tokio::time::timeout(CONFIRM, confirm(&client))
+        .await
+        .context("the subscription is not confirmed")??;
+    let stop = CancellationToken::new();
+    let face = Arc::new(Face { service, prefix: prefix.to_owned(), limits });
+    let served = tokio::spawn(serve(client, micro, endpoint, face, stop.clone()));
+    Ok(Running { stop, served })
+}
+
+/// A connection by the settings of the store, but of its own: commands must not wait behind
+/// records.
+///
+/// # Errors
+/// If the server cannot be reached, or a file of the settings cannot be read.
+pub async fn connect(server: &NatsConfig) -> anyhow::Result<Client> {
+    let options = identified(server).await.map_err(anyhow::Error::msg)?.name("aether");
+    let urls: Vec<&str> = server.url.split(',').map(str::trim).collect();
+    options.connect(urls).await.context("NATS cannot be reached")
+}
+
+/// Waits until the server has done all that was sent before: it takes a connection's requests in
+/// their order, so a message to ourselves comes back after them. A flush only hands them over.
+async fn confirm(client: &Client) -> anyhow::Result<()> {
+    let inbox = client.new_inbox();
+    let mut echo = client.subscribe(inbox.clone()).await?;
+    client.publish(inbox, "".into()).await?;
+    echo.next().await.context("the connection ended")?;
+    echo.unsubscribe().await?;
+    Ok(())
+}
+
+struct Face {
+    service: Arc<dyn Service>,
+    prefix: String,
+    limits: Limits,
+}
+
+async fn serve(
+    client: Client,
+    micro: MicroService,
+    mut endpoint: Endpoint,
+    face: Arc<Face>,
+    stop: CancellationToken,
+) {
+    let requests = TaskTracker::new();
+    let permits = Arc::new(Semaphore::new(face.limits.max_nats_requests));
+    loop {
+        let request = tokio::select! {
+            () = stop.cancelled() => break,
+            request = endpoint.next() => request,
+        };
+        let Some(request) = request else { break };
+        take(request, &face, &permits, &requests).await;
+    }
+    if let Err(error) = endpoint.stop().await {
+        tracing::debug!(%error, "the subscription is gone already");
+    }
+    // What was delivered before is in the endpoint's buffer.
+    while let Some(request) = endpoint.next().await {
+        take(request, &face, &permits, &requests).await;
+    }
+    requests.close();
+    requests.wait().await;
+    if let Err(error) = micro.stop().await {
+        tracing::debug!(%error, "the micro service is gone already");
+    }
+    if let Err(error) = client.flush().await {
+        tracing::warn!(%error, "the last answers may not have reached NATS");
+    }
+}
+
+async fn take(
+    request: Request,
+    face: &Arc<Face>,
+    permits: &Arc<Semaphore>,
+    requests: &TaskTracker,
+) {
+    if let Some(reply) = &request.message.reply
+        && !is_callers(&face.prefix, reply)
+    {
+        face.service.metrics().dropped("nats-reply-subject");
+        tracing::warn!(%reply, subject = %request.message.subject, "a request is ignored: its answer would go to a subject that is not for callers");
+        return;
+    }
+    match Arc::clone(permits).try_acquire_owned() {
+        Ok(permit) => {
+            let face = Arc::clone(face);
+            requests.spawn(async move {
+                let answer = face.answer(&request.message).await;
+                send(&request, answer).await;
+                drop(permit);
+            });
+        }
+        Err(_) => {
+            face.service.metrics().dropped("max-nats-requests");
+            let detail = "the host is at its limit of requests from NATS (`max-nats-requests`)";
+            send(&request, Answer::failed(&Failure::new(Code::Overloaded, detail))).await;
+        }
+    }
+}
+
+async fn send(request: &Request, answer: Answer) {
+    if request.message.reply.is_none() {
+        return;
+    }
+    let Answer { headers, body } = answer;
+    if let Err(error) = request.respond_with_headers(Ok(body.into()), headers).await {
+        tracing::warn!(%error, "an answer could not be sent");
+    }
+}
+
+/// An answer as it goes to NATS.
+#[derive(Debug)]
+struct Answer {
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn of(reply: &Reply) -> Self {
+        match &reply.outcome {
+            Outcome::Accepted(events) => {
+                let mut headers = HeaderMap::new();
+                headers.insert(STATUS, OK);
+                let actor = reply.actor.to_string();
+                let body = reply::accepted(&actor, reply.version, &reply.command, events);
+                Self { headers, body }
+            }
+            Outcome::Rejected { name, fields } => {
+                Self::problem(&Problem::of_rejection(reply, name, fields), name)
+            }
+        }
+    }
+
+    fn failed(failure: &Failure) -> Self {
+        Self::problem(&Problem::of_failure(failure), &failure.detail)
+    }
+
+    fn problem(problem: &Problem<'_>, said: &str) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(STATUS, problem.code);
+        // A header is one line; the body has it all.
+        let line: String =
+            said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(512).collect();
+        headers.insert(NATS_SERVICE_ERROR, line.as_str());
+        headers.insert(NATS_SERVICE_ERROR_CODE, problem.status.to_string().as_str());
+        Self { headers, body: problem.to_json() }
+    }
+}
+
+impl Face {
+    async fn answer(&self, message: &Message) -> Answer {
+        let answered = match self.command(message) {
+            Ok(command) => self.service.send(command).await,
+            Err(failure) => Err(*failure),
+        };
+        match answered {
+            Ok(reply) => Answer::of(&reply),
+            Err(failure) => Answer::failed(&failure),
+        }
+    }
+
+    fn command(&self, message: &Message) -> Result<Command, Box<Failure>> {
+        let (to, name) = parse(&self.prefix, &message.subject)?;
+        let (at, now) = (clock::unix_ms(), clock::now());
+        let headers = message.headers.iter().flat_map(HeaderMap::iter);
+        let headers = headers.flat_map(|(name, values)| {
+            values.iter().map(move |value| (name.as_ref(), value.as_str().as_bytes()))
+        });
+        let headers = Headers::read(headers, &self.limits, now)?;
+        let fields = request::fields(&message.payload, self.limits.body_bytes)?;
+        Ok(headers.command(to, name, fields, None, at))
+    }
+}
+
+/// Whether an answer may go to the subject `reply`.
+fn is_callers(prefix: &str, reply: &str) -> bool {
+    let own = reply.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
+    !own && !reply.starts_with('$')
+}
+
+/// Actor and command of `PREFIX.cmd.CONTEXT.AGGREGATE.ID.COMMAND`.
+fn parse(prefix: &str, subject: &str) -> Result<(Address, String), Failure> {
+    let rest = subject.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(".cmd."));
+    let parts: Vec<&str> = rest.unwrap_or_default().split('.').collect();
+    let [context, aggregate, token, name] = parts.as_slice() else {
+        return Err(request::invalid(format!(
+            "`{subject}`: expected {prefix}.cmd.CONTEXT.AGGREGATE.ID.COMMAND"
+        )));
+    };
+    let id = decode_id(token).map_err(|error| request::invalid(error.to_string()))?;
+    let to = Address::new(context, aggregate, &id)
+        .map_err(|error| Failure::new(Code::Unknown, error.to_string()))?;
+    Ok((to, (*name).to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+//! The mailbox of one actor: jobs in, one at a time, and who takes them.
+//!
+//! An idle actor is data only: no task, no channel. The first job that arrives starts a task, the
+//! task works until the mailbox is empty and leaves the VM behind. So an awake actor costs its
+//! state and its ledger, and a caller that goes away cancels nothing.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    address::Address,
+    clock,
+    command::{self, Consistency, Reply},
+    env::Env,
+    failure::{Code, Failure},
+    json::Packed,
+    served::Realm,
+    turn::{Prepared, turn},
+    wake::{Vm, restore},
+};
+
+/// Something to be done by an actor.
+#[derive(Debug)]
+pub enum Job {
+    /// A command.
+    Turn(Box<Prepared>, oneshot::Sender<Result<Reply, Failure>>),
+    /// What is the state?
+    Read(Consistency, Instant, oneshot::Sender<Result<View, Failure>>),
+    /// Fall asleep when everything before this is done.
+    Sleep(oneshot::Sender<()>),
+}
+
+/// A state and its version.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The version.
+    pub version: u64,
+    /// The state there.
+    pub state: Packed,
+}
+
+/// Why a mailbox did not take a job. The job comes back.
+#[derive(Debug)]
+pub enum NotTaken {
+    /// Too many wait already.
+    Full(Job),
+    /// The actor has just fallen asleep: it must be woken anew.
+    Closed(Job),
+}
+
+/// An actor's place in a host: its mailbox and, between jobs, its VM.
+#[derive(Debug)]
+pub struct Cell {
+    actor: Address,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: VecDeque<Job>,
+    phase: Phase,
+    used: Instant,
+    /// Who waits for which version.
+    waiters: Vec<(u64, oneshot::Sender<()>)>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nobody works; the VM waits for the next job. `None`: not woken yet.
+    Idle(Option<Box<Vm>>),
+    /// A task works.
+    Running,
+    /// It sleeps; this cell takes no more jobs.
+    Closed,
+}
+
+impl Cell {
+    /// The place of an actor that has not been woken yet.
+    #[must_use]
+    pub fn new(actor: Address) -> Self {
+        let inner = Inner {
+            queue: VecDeque::new(),
+            phase: Phase::Idle(None),
+            used: clock::now(),
+            waiters: Vec::new(),
+        };
+        Self { actor, inner: Mutex::new(inner) }
+    }
+
+    /// The actor.
+    #[must_use]
+    pub const fn actor(&self) -> &Address {
+        &self.actor
+    }
+
+    /// Puts a job behind those that wait, and starts the task that does them if there is none.
+    ///
+    /// # Errors
+    /// If the mailbox is full or closed; the job comes back.
+    pub fn post(
+        self: &Arc<Self>,
+        env: &Arc<Env>,
+        realm: &Arc<Realm>,
+        job: Job,
+    ) -> Result<(), NotTaken> {
+        let mut inner = self.lock();
+        if matches!(inner.phase, Phase::Closed) {
+            return Err(NotTaken::Closed(job));
+        }
+        let full = inner.queue.len() >= realm.runtime.mailbox as usize;
+        if full && !matches!(job, Job::Sleep(_)) {
+            return Err(NotTaken::Full(job));
+        }
+        env.metrics.mailbox_depth(inner.queue.len());
+        inner.queue.push_back(job);
+        inner.used = clock::now();
+        if let Phase::Idle(vm) = &mut inner.phase {
+            let vm = vm.take();
+            inner.phase = Phase::Running;
+            drop(inner);
+            let (cell, env, realm) = (self.clone(), env.clone(), realm.clone());
+            tokio::spawn(
+                async move { Work { cell: &cell, env: &env, realm: &realm }.run(vm).await },
+            );
+        }
+        Ok(())
+    }
+
+    /// The state as it is in memory, if the actor is awake and nothing is being done.
+    #[must_use]
+    pub fn peek(&self) -> Option<View> {
+        let mut inner = self.lock();
+        inner.used = clock::now();
+        match &inner.phase {
+            Phase::Idle(Some(vm)) => {
+                Some(View { version: vm.chain.version, state: vm.state.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// The version, if the actor is awake and idle.
+    #[must_use]
+    pub fn version(&self) -> Option<u64> {
+        match &self.lock().phase {
+            Phase::Idle(Some(vm)) => Some(vm.chain.version),
+            _ => None,
+        }
+    }
+
+    /// Tells when the actor has reached `version` in this host.
+    pub fn reached(&self, version: u64) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        let mut inner = self.lock();
+        inner.waiters.retain(|(_, tell)| !tell.is_closed());
+        match &inner.phase {
+            Phase::Idle(Some(vm)) if vm.chain.version >= version => {
+                let _ = tell.send(());
+            }
+            _ => inner.waiters.push((version, tell)),
+        }
+        told
+    }
+
+    /// How long nothing has been asked of the actor; `None` while it works.
+    #[must_use]
+    pub fn idle_for(&self) -> Option<Duration> {
+        let inner = self.lock();
+        matches!(inner.phase, Phase::Idle(_)).then(|| inner.used.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Tells those who wait for `version` or an earlier one.
+    fn tell_reached(&mut self, version: u64) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        for (_, tell) in self.waiters.extract_if(.., |(wanted, _)| *wanted <= version) {
+            let _ = tell.send(());
+        }
+    }
+}
+
+/// One stretch of work on an actor: from the first job until the mailbox is empty.
+struct Work<'a> {
+    cell: &'a Arc<Cell>,
+    env: &'a Arc<Env>,
+    realm: &'a Arc<Realm>,
+}
+
+impl Work<'_> {
+    async fn run(&self, mut vm: Option<Box<Vm>>) {
+        // If a bug ends this task, the jobs are dropped, which tells their callers, and the next
+        // one wakes the actor anew from the log.
+        let guard = CloseOnDrop(self);
+        let mut asleep = Vec::new();
+        loop {
+            let job = self.next_job(&mut vm);
+            // Whoever asked for sleep is told when the cell is closed, or work goes on.
+            for tell in asleep.drain(..) {
+                let _ = oneshot::Sender::send(tell, ());
+            }
+            match job {
+                Some(Job::Sleep(tell)) => {
+                    self.fall_asleep(&mut vm).await;
+                    asleep.push(tell);
+                }
+                Some(Job::Turn(command, answer)) => {
+                    let _ = answer.send(self.command(&mut vm, &command).await);
+                }
+                Some(Job::Read(consistency, deadline, answer)) => {
+                    let _ = answer.send(self.read(&mut vm, consistency, deadline).await);
+                }
+                None => break,
+            }
+            if let Some(vm) = &mut vm {
+                self.cell.lock().tell_reached(vm.chain.version);
+                self.snapshot_if_due(vm);
+            }
+            tokio::task::coop::consume_budget().await;
+        }
+        std::mem::forget(guard);
+    }
+
+    /// The next job; or none, and then the VM is back in its cell.
+    fn next_job(&self, vm: &mut Option<Box<Vm>>) -> Option<Job> {
+        let mut inner = self.cell.lock();
+        let job = inner.queue.pop_front();
+        if job.is_none() {
+            if let Some(idle) = vm.take() {
+                // Who came since the last job was done would otherwise wait for the next one.
+                inner.tell_reached(idle.chain.version);
+                inner.phase = Phase::Idle(Some(idle));
+            } else {
+                inner.phase = Phase::Closed;
+                drop(inner);
+                self.realm.actors.remove(self.cell);
+            }
+        }
+        job
+    }
+
+    /// Keeps what is new as a snapshot and lets go of the VM.
+    async fn fall_asleep(&self, vm: &mut Option<Box<Vm>>) {
+        let Some(mut vm) = vm.take() else { return };
+        if vm.chain.version > vm.snapshot_version
+            && let Some(due) = vm.snapshot()
+        {
+            due.keep(self.env).await;
+        }
+        vm.forget(self.env);
+    }
+
+    /// Takes a command through its turn, and counts what became of it.
+    async fn command(
+        &self,
+        vm: &mut Option<Box<Vm>>,
+        command: &Prepared,
+    ) -> Result<Reply, Failure> {
+        let begun = clock::now();
+        let result = self.turn(vm, command).await;
+        let (realm, outcome) = (self.realm, command::outcome_word(&result));
+        self.env.metrics.turn(&realm.context, &realm.aggregate, outcome, begun.elapsed());
+        result.map_err(|failure| failure.for_command(&command.id))
+    }
+
+    async fn turn(&self, vm: &mut Option<Box<Vm>>, command: &Prepared) -> Result<Reply, Failure> {
+        if clock::now() >= command.deadline {
+            let detail = "the command waited in the mailbox until its deadline; nothing was stored, try again later";
+            return Err(Failure::new(Code::Overloaded, detail).for_actor(self.cell.actor()));
+        }
+        let awake = self.awake(vm, command.deadline).await?;
+        let result = turn(self.env, awake, command).await;
+        self.drop_if_quarantined(vm, &result);
+        result
+    }
+
+    async fn read(
+        &self,
+        vm: &mut Option<Box<Vm>>,
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> Result<View, Failure> {
+        let awake = self.awake(vm, deadline).await?;
+        let result = async {
+            awake.settle(self.env, deadline).await?;
+            if consistency == Consistency::Linearizable {
+                awake.is_current(self.env, deadline).await?;
+            }
+            Ok(View { version: awake.chain.version, state: awake.state.clone() })
+        }
+        .await;
+        self.drop_if_quarantined(vm, &result);
+        result
+    }
+
+    /// The VM, made if there is none. It may still have to read the rest of its log.
+    async fn awake<'v>(
+        &self,
+        vm: &'v mut Option<Box<Vm>>,
+        deadline: Instant,
+    ) -> Result<&'v mut Vm, Failure> {
+        let actor = self.cell.actor();
+        if let Err(failure) = self.env.refuse_quarantined(actor) {
+            *vm = None;
+            return Err(failure);
+        }
+        let awake = match vm.take() {
+            Some(awake) => awake,
+            None => Box::new(restore(self.env, self.realm, actor, deadline).await?),
+        };
+        Ok(vm.insert(awake))
+    }
+
+    /// Keeps a snapshot when one is due, without making the next command wait for it.
+    fn snapshot_if_due(&self, vm: &mut Vm) {
+        let due_at = vm.snapshot_version + self.realm.runtime.snapshot_every;
+        if vm.chain.version >= due_at
+            && let Some(due) = vm.snapshot()
+        {
+            let env = self.env.clone();
+            tokio::spawn(async move { due.keep(&env).await });
+        }
+    }
+
+    /// A quarantined actor has no VM: every use of it is refused from its mark.
+    fn drop_if_quarantined<T>(&self, vm: &mut Option<Box<Vm>>, result: &Result<T, Failure>) {
+        if matches!(result, Err(failure) if failure.code == Code::Quarantined) {
+            *vm = None;
+        }
+    }
+}
+
+struct CloseOnDrop<'a>(&'a Work<'a>);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.0.cell.lock();
+        inner.phase = Phase::Closed;
+        inner.queue.clear();
+        drop(inner);
+        self.0.env.note_unsettled(self.0.cell.actor().clone());
+        self.0.realm.actors.remove(self.0.cell);
+    }
+}

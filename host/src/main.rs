@@ -1,0 +1,7 @@
+//! The command line of aether, see [`aether::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    aether::cli::main()
+}

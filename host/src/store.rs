@@ -1,0 +1,272 @@
+//! What the host asks of the place where records are kept.
+//!
+//! Two implementations, one conformance suite ([`conformance`]). A store knows positions and
+//! bytes; what the bytes mean, whether they chain and what folds them is not its business.
+
+pub mod conformance;
+pub mod embedded;
+pub mod jetstream;
+
+use std::{collections::BTreeMap, fmt, time::Instant};
+
+use aether_wit::Digest;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::Address,
+    record::{Position, Stored},
+};
+
+/// Largest record by default, in bytes: NATS' default payload limit of 1 MiB less room for
+/// headers and the protocol.
+pub const DEFAULT_RECORD_LIMIT: usize = 768 << 10;
+
+/// One record to be written.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The actor whose log it goes to.
+    pub actor: Address,
+    /// Position of the actor's last record as the writer knows it: the version check.
+    pub expected: Position,
+    /// Version of the record's first event.
+    pub first: u64,
+    /// How many events it holds.
+    pub events: u64,
+    /// Ids of its commands that callers gave. The embedded store keeps them for ever.
+    pub command_ids: Vec<String>,
+    /// The record's bytes.
+    pub bytes: Bytes,
+    /// When the writer stops waiting.
+    pub deadline: Instant,
+}
+
+/// Why a record was not acknowledged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The actor's last record is another than the expected one. It may be this very record, if
+    /// an earlier try of it was stored without an answer: the writer must read everything after
+    /// `expected`, at least up to `last`, to know.
+    #[error("the actor's log has moved on{}", .last.map_or(String::new(), |p| format!(" to position {p}")))]
+    Conflict {
+        /// The position that the store named, if it did.
+        last: Option<Position>,
+    },
+    /// The record is over the limit; nothing was sent.
+    #[error("the record has {bytes} bytes; the limit is {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// [`EventStore::record_limit`].
+        limit: usize,
+    },
+    /// Nothing was stored, definitely.
+    #[error(transparent)]
+    Unavailable(StoreError),
+    /// No answer settled it before the deadline: it may be stored, now or soon.
+    #[error("not settled before the deadline: {0}")]
+    Unresolved(StoreError),
+}
+
+/// The store cannot answer now.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(pub String);
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Any replica may answer: for waking, where the version check catches what is missing.
+    Any,
+    /// It holds every record acknowledged before the read began.
+    Leader,
+}
+
+/// Some records of one actor, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The records.
+    pub records: Vec<Stored>,
+    /// Whether there are more after them.
+    pub more: bool,
+}
+
+/// An actor's folded past as a store keeps it: a cache, never the truth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The code that folded it: one of other code is never returned.
+    pub key: Digest,
+    /// Position of the last record in it.
+    pub position: Position,
+    /// Its bytes; opaque to the store.
+    pub bytes: Bytes,
+}
+
+/// One record of a context's feed.
+#[derive(Debug, Clone)]
+pub struct FeedRecord {
+    /// Where the feed goes on after this record; `[A-Za-z0-9._-]`.
+    pub cursor: String,
+    /// The actor, as the store's own index has it.
+    pub actor: Address,
+    /// The record.
+    pub stored: Stored,
+}
+
+/// Records as they come; an error is the last item.
+pub type RecordFeed = BoxStream<'static, Result<FeedRecord, StoreError>>;
+
+/// Why a feed was not opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FeedError {
+    /// The cursor is none that this store's feed gave.
+    #[error("{0}")]
+    Cursor(String),
+    /// The store cannot answer now.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is deployed of a context under one number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    /// 1, 2, 3 … per context.
+    pub number: u64,
+    /// The context.
+    pub context: String,
+    /// The model.
+    pub model: Digest,
+    /// The component of each aggregate.
+    pub components: BTreeMap<String, Digest>,
+    /// When it was activated, in ms since 1970.
+    pub at: u64,
+    /// Who or what activated it.
+    pub by: String,
+}
+
+/// Why a deployment was not activated.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ActivateError {
+    /// Another one has taken its number.
+    #[error("another deployment took the number first")]
+    Taken,
+    /// The store cannot answer now.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why an actor takes no commands until an operator has looked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// Where the damage was found.
+    pub position: Position,
+    /// A short name of the kind.
+    pub kind: String,
+    /// What is wrong.
+    pub reason: String,
+    /// When it was found, in ms since 1970.
+    pub at: u64,
+}
+
+/// A host that shares the store, as it last told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// The host's id: new at every start.
+    pub host: String,
+    /// The machine and process, for people.
+    pub place: String,
+    /// Number of the deployment that it serves, per context.
+    pub serves: BTreeMap<String, u64>,
+}
+
+/// A place where records are kept. `Arc<dyn EventStore>` is shared by all of a host.
+#[async_trait]
+pub trait EventStore: fmt::Debug + Send + Sync + 'static {
+    /// What it is and what it promises, in one line for people.
+    fn describe(&self) -> String;
+
+    /// Whether other hosts may write to it while this one runs.
+    fn is_shared(&self) -> bool;
+
+    /// Largest record, in bytes.
+    fn record_limit(&self) -> usize;
+
+    /// Writes a record behind the one at `expected`. `Ok` means: durable as the store promises.
+    async fn append(&self, append: Append) -> Result<Position, AppendError>;
+
+    /// Records of `actor` from position `from` on (inclusive), oldest first, at most what fits a
+    /// page of the store's own size (at least one record).
+    async fn read(
+        &self,
+        actor: &Address,
+        from: Position,
+        freshness: Freshness,
+    ) -> Result<Page, StoreError>;
+
+    /// Position of the last record of `actor` (0 = none). It covers every record that was
+    /// acknowledged, to anyone, before the call began.
+    async fn head(&self, actor: &Address) -> Result<Position, StoreError>;
+
+    /// The newest snapshot of `actor` made by the code `key`.
+    async fn snapshot(&self, actor: &Address, key: &Digest)
+    -> Result<Option<Snapshot>, StoreError>;
+
+    /// Keeps `snapshot` in place of the actor's former one, unless that is newer and of the same
+    /// code. Too large ones are refused.
+    async fn save_snapshot(&self, actor: &Address, snapshot: Snapshot) -> Result<(), StoreError>;
+
+    /// Positions of records that may hold the command `id` of `actor`; the caller must look. A
+    /// store that keeps no such index gives none.
+    async fn find_command(&self, actor: &Address, id: &str) -> Result<Vec<Position>, StoreError>;
+
+    /// Actors of an aggregate that have records, ordered by the subject token of the id, after
+    /// the id `after`, at most `limit`.
+    async fn actors(
+        &self,
+        context: &str,
+        aggregate: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Address>, StoreError>;
+
+    /// Every record of a context after `cursor` (from the beginning if none), first those that
+    /// are there, then new ones as they come. Records of one actor come in order, none is left
+    /// out. The stream ends only with an error or when the store closes.
+    async fn feed(&self, context: &str, cursor: Option<&str>) -> Result<RecordFeed, FeedError>;
+
+    /// Keeps bytes by their digest.
+    async fn put_blob(&self, bytes: Bytes) -> Result<Digest, StoreError>;
+
+    /// The bytes of a digest; checked.
+    async fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError>;
+
+    /// All deployments of a context, oldest first.
+    async fn deployments(&self, context: &str) -> Result<Vec<Deployment>, StoreError>;
+
+    /// The contexts that have deployments, in order.
+    async fn contexts(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Writes a deployment as the newest of its context, if its number is the next one.
+    async fn activate(&self, deployment: &Deployment) -> Result<(), ActivateError>;
+
+    /// Marks an actor as quarantined, durably; the first mark stays.
+    async fn quarantine(&self, actor: &Address, mark: &Quarantine) -> Result<(), StoreError>;
+
+    /// The mark of an actor.
+    async fn quarantined(&self, actor: &Address) -> Result<Option<Quarantine>, StoreError>;
+
+    /// All marks of a context, ordered by address.
+    async fn quarantines(&self, context: &str) -> Result<Vec<(Address, Quarantine)>, StoreError>;
+
+    /// Tells others that this host lives (for 15 s), and who else does.
+    async fn announce(&self, presence: &Presence) -> Result<Vec<Presence>, StoreError>;
+
+    /// Whether it answers now.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// Finishes what was begun and lets go of the store; every later call fails.
+    async fn close(&self);
+}

@@ -1,0 +1,93 @@
+//! Damage that a store cannot see itself is found by the chain of records.
+
+use std::sync::Arc;
+
+use aether_wit::Digest;
+use bytes::Bytes;
+
+use super::{
+    Subject, Tamper,
+    kit::{self, Log, account, read_all},
+};
+use crate::{
+    record::{Chain, Damage, Position, Stored},
+    store::{EventStore, Snapshot},
+};
+
+pub(super) async fn an_undamaged_log_is_accepted(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let log = written(&store).await;
+    let mut chain = Chain::start(&log.actor);
+    for stored in read_all(&store, &log.actor, Position(0)).await {
+        chain.accept(&stored).unwrap();
+    }
+    assert_eq!(chain, log.chain);
+}
+
+pub(super) async fn corrupt_bytes_are_found(subject: Arc<dyn Subject>) {
+    let (damage, at) = after(subject, Tamper::Corrupt).await;
+    // Corrupt bytes either are no record, or one that the next does not follow.
+    assert!(damage.position() >= at, "{damage}");
+}
+
+pub(super) async fn a_cut_record_is_found(subject: Arc<dyn Subject>) {
+    let (damage, at) = after(subject, Tamper::Truncate).await;
+    assert!(matches!(damage, Damage::Unreadable { position, .. } if position == at), "{damage}");
+}
+
+pub(super) async fn a_record_missing_in_the_middle_is_found(subject: Arc<dyn Subject>) {
+    let (damage, at) = after(subject, Tamper::Remove).await;
+    let named = matches!(damage, Damage::Chain { .. } | Damage::Gap { .. });
+    assert!(named && damage.position() > at, "{damage}");
+}
+
+pub(super) async fn a_record_missing_at_the_end_is_found_behind_a_snapshot(
+    subject: Arc<dyn Subject>,
+) {
+    let store = kit::open(&subject).await;
+    let log = written(&store).await;
+    let key = Digest::of("code");
+    let snapshot =
+        Snapshot { key, position: log.chain.position, bytes: Bytes::from_static(b"state") };
+    store.save_snapshot(&log.actor, snapshot.clone()).await.unwrap();
+    let from = read_all(&store, &log.actor, snapshot.position).await;
+    assert!(from.first().is_some_and(|stored| log.chain.stands_on(stored)));
+    store.close().await;
+
+    subject.tamper(&log.actor, log.chain.position, Tamper::Remove).await;
+    let store = kit::open(&subject).await;
+    assert_eq!(store.snapshot(&log.actor, &key).await.unwrap(), Some(snapshot.clone()));
+    let from = read_all(&store, &log.actor, snapshot.position).await;
+    assert!(!from.first().is_some_and(|stored| log.chain.stands_on(stored)), "{from:?}");
+    assert!(store.head(&log.actor).await.unwrap() < log.chain.position);
+}
+
+/// A log of five records.
+async fn written(store: &Arc<dyn EventStore>) -> Log {
+    let mut log = Log::new(store, account("victim"));
+    for n in 0..5 {
+        log.write(&format!("note {n}")).await;
+        Log::new(store, account(&format!("neighbour-{n}"))).write("between").await;
+    }
+    log
+}
+
+/// The damage that the chain finds after the third of five records was tampered with, and the
+/// position of that record. Neighbours stay readable.
+async fn after(subject: Arc<dyn Subject>, how: Tamper) -> (Damage, Position) {
+    let store = kit::open(&subject).await;
+    let log = written(&store).await;
+    let before = read_all(&store, &log.actor, Position(0)).await;
+    store.close().await;
+    let victim: &Stored = before.get(2).expect("five records");
+    subject.tamper(&log.actor, victim.position, how.clone()).await;
+
+    let store = kit::open(&subject).await;
+    let neighbour = read_all(&store, &account("neighbour-2"), Position(0)).await;
+    assert_eq!(neighbour.len(), 1);
+    let found = read_all(&store, &log.actor, Position(0)).await;
+    assert_ne!(found, before, "{how:?} did nothing");
+    let mut chain = Chain::start(&log.actor);
+    let damage = found.iter().find_map(|stored| chain.accept(stored).err());
+    (damage.unwrap_or_else(|| panic!("{how:?} was not found")), victim.position)
+}

@@ -1,0 +1,69 @@
+//! Snapshots are a cache: never of other code, never older than what was there.
+
+use std::sync::Arc;
+
+use aether_wit::Digest;
+use bytes::Bytes;
+
+use super::{
+    Subject,
+    kit::{self, account},
+};
+use crate::{record::Position, store::Snapshot};
+
+pub(super) async fn a_snapshot_comes_back(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let (alice, bob) = (account("alice"), account("bob.*>"));
+    let (first, second) = (of("code", 3, "one"), of("code", 3, "two"));
+    assert_eq!(store.snapshot(&alice, &first.key).await.unwrap(), None);
+    store.save_snapshot(&alice, first.clone()).await.unwrap();
+    store.save_snapshot(&bob, second.clone()).await.unwrap();
+    assert_eq!(store.snapshot(&alice, &first.key).await.unwrap(), Some(first.clone()));
+    assert_eq!(store.snapshot(&bob, &first.key).await.unwrap(), Some(second));
+    store.close().await;
+    let store = kit::open(&subject).await;
+    assert_eq!(store.snapshot(&alice, &first.key).await.unwrap(), Some(first));
+}
+
+pub(super) async fn a_snapshot_of_other_code_is_ignored(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let actor = account("alice");
+    store.save_snapshot(&actor, of("old code", 3, "state")).await.unwrap();
+    assert_eq!(store.snapshot(&actor, &Digest::of("new code")).await.unwrap(), None);
+}
+
+pub(super) async fn an_older_snapshot_does_not_replace_a_newer_one(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let actor = account("alice");
+    let (older, newer) = (of("code", 3, "older"), of("code", 9, "newer"));
+    store.save_snapshot(&actor, older.clone()).await.unwrap();
+    store.save_snapshot(&actor, newer.clone()).await.unwrap();
+    store.save_snapshot(&actor, older).await.unwrap();
+    assert_eq!(store.snapshot(&actor, &newer.key).await.unwrap(), Some(newer));
+}
+
+pub(super) async fn other_code_replaces_a_newer_snapshot(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let actor = account("alice");
+    let (old, new) = (of("old code", 9, "old"), of("new code", 3, "new"));
+    store.save_snapshot(&actor, old).await.unwrap();
+    store.save_snapshot(&actor, new.clone()).await.unwrap();
+    assert_eq!(store.snapshot(&actor, &new.key).await.unwrap(), Some(new));
+}
+
+pub(super) async fn a_too_large_snapshot_is_refused(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let actor = account("alice");
+    let mut large = of("code", 3, "");
+    large.bytes = vec![0; store.record_limit() + 1].into();
+    assert!(store.save_snapshot(&actor, large.clone()).await.is_err());
+    assert_eq!(store.snapshot(&actor, &large.key).await.unwrap(), None);
+}
+
+fn of(code: &str, position: u64, state: &str) -> Snapshot {
+    Snapshot {
+        key: Digest::of(code),
+        position: Position(position),
+        bytes: Bytes::copy_from_slice(state.as_bytes()),
+    }
+}

@@ -1,0 +1,92 @@
+//! A context's feed: pages of what is there, then what comes.
+//!
+//! There is one writer, so records become visible in the order of their positions, and a position
+//! is all that a reader must remember.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use futures::stream::{self, StreamExt};
+use tokio::sync::watch;
+
+use super::{queries, readers::Readers};
+use crate::{
+    record::Position,
+    store::{FeedError, FeedRecord, RecordFeed, StoreError},
+};
+
+/// A reader of the feed.
+struct Reader {
+    readers: Arc<Readers>,
+    committed: watch::Receiver<Position>,
+    context: String,
+    /// Everything up to here was given or is in `page`.
+    through: Position,
+    page: VecDeque<FeedRecord>,
+    failed: bool,
+}
+
+/// Begins a feed after `cursor`.
+pub(super) fn start(
+    readers: Arc<Readers>,
+    committed: watch::Receiver<Position>,
+    context: &str,
+    cursor: Option<&str>,
+) -> Result<RecordFeed, FeedError> {
+    let last = *committed.borrow();
+    let through = cursor.map_or(Ok(Position(0)), |cursor| parse(cursor, last))?;
+    let reader = Reader {
+        readers,
+        committed,
+        context: context.to_owned(),
+        through,
+        page: VecDeque::new(),
+        failed: false,
+    };
+    let next = |mut reader: Reader| async move {
+        if reader.failed {
+            return None;
+        }
+        let next = reader.next().await;
+        reader.failed = next.is_err();
+        Some((next, reader))
+    };
+    Ok(stream::unfold(reader, next).boxed())
+}
+
+fn parse(cursor: &str, last: Position) -> Result<Position, FeedError> {
+    let position = cursor.parse().ok().filter(|n: &u64| n.to_string() == cursor).map(Position);
+    let position = position.ok_or_else(|| {
+        let cursor: String = cursor.chars().take(80).collect();
+        FeedError::Cursor(format!(
+            "`{cursor}` is not a cursor of this store: expected a whole number"
+        ))
+    })?;
+    if position > last {
+        return Err(FeedError::Cursor(format!(
+            "the cursor {position} lies behind the last record of this store, {last}: it comes \
+             from another store"
+        )));
+    }
+    Ok(position)
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<FeedRecord, StoreError> {
+        loop {
+            if let Some(record) = self.page.pop_front() {
+                return Ok(record);
+            }
+            let last = *self.committed.borrow_and_update();
+            if last <= self.through {
+                // The other end goes when the store closes.
+                self.committed.changed().await.map_err(|_| self.readers.closed())?;
+                continue;
+            }
+            let (context, through) = (self.context.clone(), self.through);
+            let page = move |db: &_| queries::feed(db, &context, through, last);
+            let (records, through) = self.readers.query(page).await?;
+            self.through = through;
+            self.page = records.into();
+        }
+    }
+}

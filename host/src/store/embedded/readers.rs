@@ -1,0 +1,149 @@
+//! Connections that read, each on a thread of its own.
+//!
+//! A query is a closure that goes to whichever thread is free. Queries are short and paged, because
+//! a long read keeps SQLite from resetting its write-ahead log. The writer can take all
+//! connections away for a while ([`super::recovery`]); queries then fail.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::schema::Place;
+use crate::store::StoreError;
+
+/// Queries that may wait; more make callers wait in turn.
+const QUEUE_QUERIES: usize = 1024;
+
+/// A query, with the way of its answer in it.
+type Query = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
+
+/// The connections that read.
+pub(super) struct Readers {
+    place: Arc<Place>,
+    /// Empty once the store is closed.
+    queue: Mutex<Option<mpsc::Sender<Query>>>,
+    queries: Arc<Mutex<mpsc::Receiver<Query>>>,
+    slots: Mutex<Vec<Arc<Mutex<Slot>>>>,
+}
+
+/// One thread's connection.
+enum Slot {
+    /// Opened by the next query.
+    Empty,
+    Open(Connection),
+    /// Taken away, and why.
+    Away(StoreError),
+}
+
+impl Readers {
+    pub(super) fn new(place: Arc<Place>) -> Arc<Self> {
+        let (queue, queries) = mpsc::channel(QUEUE_QUERIES);
+        Arc::new(Self {
+            place,
+            queue: Mutex::new(Some(queue)),
+            queries: Arc::new(Mutex::new(queries)),
+            slots: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Starts `count` threads.
+    pub(super) fn start(&self, count: usize) -> Result<(), StoreError> {
+        for n in 0..count.max(1) {
+            let slot = Arc::new(Mutex::new(Slot::Empty));
+            lock(&self.slots).push(slot.clone());
+            let (place, queries) = (self.place.clone(), self.queries.clone());
+            thread::Builder::new()
+                .name(format!("aether-store-read-{n}"))
+                .spawn(move || serve(&place, &queries, &slot))
+                .map_err(|error| StoreError(format!("cannot start a reader: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Runs `query` on the next free connection.
+    pub(super) async fn query<T, F>(&self, query: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> anyhow::Result<T> + Send + 'static,
+    {
+        let dir = self.place.dir.clone();
+        let (answer, answered) = oneshot::channel();
+        let run: Query = Box::new(move |db| {
+            let result = db.and_then(|db| {
+                query(db).map_err(|error| {
+                    StoreError(format!("cannot read the store in {}: {error:#}", dir.display()))
+                })
+            });
+            // The caller may be gone.
+            let _ = answer.send(result);
+        });
+        let queue = lock(&self.queue).clone().ok_or_else(|| self.closed())?;
+        queue.send(run).await.map_err(|_| self.closed())?;
+        drop(queue);
+        answered.await.map_err(|_| self.closed())?
+    }
+
+    /// Takes all connections away; waits for queries under way.
+    pub(super) fn suspend(&self, why: &StoreError) {
+        self.set(|| Slot::Away(why.clone()));
+    }
+
+    /// Gives connections back.
+    pub(super) fn resume(&self) {
+        self.set(|| Slot::Empty);
+    }
+
+    /// Ends the threads; every later query fails.
+    pub(super) fn close(&self) {
+        lock(&self.queue).take();
+        self.suspend(&self.closed());
+    }
+
+    pub(super) fn closed(&self) -> StoreError {
+        StoreError(format!("the embedded store in {} is closed", self.place.dir.display()))
+    }
+
+    fn set(&self, slot: impl Fn() -> Slot) {
+        for one in lock(&self.slots).iter() {
+            *lock(one) = slot();
+        }
+    }
+}
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Readers").field(&self.place.dir).finish()
+    }
+}
+
+fn serve(place: &Place, queries: &Mutex<mpsc::Receiver<Query>>, slot: &Mutex<Slot>) {
+    loop {
+        // One thread waits in the queue; the others wait for the lock, and take turns.
+        let Some(query) = lock(queries).blocking_recv() else { return };
+        let mut slot = lock(slot);
+        if let Slot::Empty = *slot {
+            match place.open_reader() {
+                Ok(db) => *slot = Slot::Open(db),
+                Err(error) => {
+                    let dir = place.dir.display();
+                    query(Err(StoreError(format!("cannot read the store in {dir}: {error:#}"))));
+                    continue;
+                }
+            }
+        }
+        match &*slot {
+            Slot::Open(db) => query(Ok(db)),
+            Slot::Away(why) => query(Err(why.clone())),
+            Slot::Empty => {}
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,207 @@
+//! The SQLite file: its tables, its format number, and how connections to it are set up.
+//!
+//! `synchronous` and its like belong to a connection, not to the file: one that forgets them
+//! loses acknowledged records. So every setting is read back on every connection.
+
+use std::path::PathBuf;
+
+use rusqlite::{Connection, OpenFlags, types::Value};
+
+use super::{Synchronous, Tuning};
+use crate::store::StoreError;
+
+/// Marks a SQLite file as a store of aether: "aeth".
+const APPLICATION_ID: i64 = 0x6165_7468;
+
+/// Number of the schema below.
+const SCHEMA_VERSION: i64 = 1;
+
+/// `records` first of all: its key is the position, which `AUTOINCREMENT` never gives twice; an
+/// index over it by `actor` is one by (actor, position), since a SQLite index ends with the key.
+/// `bytes` stand last, so the other columns of a large record are read without them.
+///
+/// `commands` holds 8-byte fingerprints, which may collide: all are kept, and whoever finds one
+/// looks into the record.
+const SCHEMA: &str = "
+    CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO meta VALUES('epoch', 0);
+    CREATE TABLE actors(
+        id INTEGER PRIMARY KEY,
+        context TEXT NOT NULL, aggregate TEXT NOT NULL, token TEXT NOT NULL,
+        UNIQUE(context, aggregate, token)) STRICT;
+    CREATE TABLE records(
+        position INTEGER PRIMARY KEY AUTOINCREMENT,
+        actor INTEGER NOT NULL, first INTEGER NOT NULL, events INTEGER NOT NULL,
+        bytes BLOB NOT NULL) STRICT;
+    CREATE INDEX records_actor ON records(actor);
+    CREATE TABLE commands(
+        actor INTEGER NOT NULL, fingerprint INTEGER NOT NULL, position INTEGER NOT NULL,
+        PRIMARY KEY(actor, fingerprint, position)) STRICT, WITHOUT ROWID;
+    CREATE TABLE snapshots(
+        actor INTEGER PRIMARY KEY,
+        position INTEGER NOT NULL, key BLOB NOT NULL, bytes BLOB NOT NULL) STRICT;
+    CREATE TABLE deployments(
+        context TEXT NOT NULL, number INTEGER NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY(context, number)) STRICT, WITHOUT ROWID;
+    CREATE TABLE blobs(digest BLOB NOT NULL UNIQUE, bytes BLOB NOT NULL) STRICT;
+    CREATE TABLE quarantines(actor INTEGER PRIMARY KEY, mark TEXT NOT NULL) STRICT;
+";
+
+/// A folder that holds a store, and how it is used.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
+    /// Whether the folder goes with the store.
+    pub(super) temporary: bool,
+    pub(super) tuning: Tuning,
+}
+
+impl Place {
+    /// Opens the writing connection, makes the store if the folder has none, and makes sure that
+    /// what this connection sees is what every later one will see ([`settle_log`]).
+    pub(super) fn open_writer(&self) -> Result<Connection, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        self.open(flags).and_then(|db| self.prepare_writer(&db).map(|()| db)).map_err(|error| {
+            StoreError(format!("cannot open the store in {}: {error:#}", self.dir.display()))
+        })
+    }
+
+    /// Opens a connection that reads.
+    pub(super) fn open_reader(&self) -> anyhow::Result<Connection> {
+        let db = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        set_all(&db, &[("query_only", 1), ("cache_size", -8192)])?;
+        set_all(&db, COMMON)?;
+        expect_wal(&db, "PRAGMA journal_mode")?;
+        Ok(db)
+    }
+
+    fn open(&self, flags: OpenFlags) -> anyhow::Result<Connection> {
+        let path = self.dir.join("store.db");
+        Ok(match &self.tuning.vfs {
+            Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?,
+            None => Connection::open_with_flags(path, flags)?,
+        })
+    }
+
+    fn prepare_writer(&self, db: &Connection) -> anyhow::Result<()> {
+        let synchronous = match self.tuning.synchronous {
+            Synchronous::Off => 0,
+            Synchronous::Normal => 1,
+            Synchronous::Full => 2,
+        };
+        set_all(
+            db,
+            &[
+                ("synchronous", synchronous),
+                // macOS: without these a sync only reaches the drive's cache. No effect elsewhere.
+                ("fullfsync", 1),
+                ("checkpoint_fullfsync", 1),
+                ("cache_size", -65536),
+            ],
+        )?;
+        set_all(db, COMMON)?;
+        let new = is_new(db)?;
+        if new {
+            // Before the file becomes a WAL file, which fixes it.
+            set_all(db, &[("page_size", 4096)])?;
+        }
+        expect_wal(db, "PRAGMA journal_mode=WAL")?;
+        set_all(
+            db,
+            &[
+                ("wal_autocheckpoint", i64::from(self.tuning.checkpoint_pages)),
+                ("journal_size_limit", 64 << 20),
+            ],
+        )?;
+        if new {
+            db.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id={APPLICATION_ID}; \
+                 PRAGMA user_version={SCHEMA_VERSION}; COMMIT"
+            ))?;
+        }
+        db.set_prepared_statement_cache_capacity(64);
+        settle_log(db)
+    }
+}
+
+/// Settings that all connections share.
+const COMMON: &[(&str, i64)] = &[
+    ("busy_timeout", 5000),
+    ("temp_store", 2),
+    ("trusted_schema", 0),
+    ("cell_size_check", 1),
+    // A failing disk would end the process by a signal instead of giving an error.
+    ("mmap_size", 0),
+];
+
+/// Makes frames of the WAL that no reader sees now invisible for ever.
+///
+/// After a failed sync, the WAL may hold a whole transaction, commit mark included, that every
+/// connection takes for absent, and that the next recovery brings back. A checkpoint that resets
+/// the WAL, or any commit, which overwrites those frames, ends that. Both are done, and both must
+/// succeed before the end of the log may be believed.
+pub(super) fn settle_log(db: &Connection) -> anyhow::Result<()> {
+    fold_log(db)?;
+    db.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
+    Ok(())
+}
+
+/// Moves everything from the WAL into the file and empties the WAL.
+pub(super) fn fold_log(db: &Connection) -> anyhow::Result<()> {
+    let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    anyhow::ensure!(
+        busy == 0,
+        "the write-ahead log cannot be emptied because another program reads the store; end it"
+    );
+    Ok(())
+}
+
+/// Whether the file has no content yet.
+///
+/// # Errors
+/// If it is no store, or one of a newer build.
+fn is_new(db: &Connection) -> anyhow::Result<bool> {
+    let number = |pragma: &str| db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0));
+    let application: i64 = number("application_id")?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application == 0 && tables == 0 {
+        return Ok(true);
+    }
+    anyhow::ensure!(
+        application == APPLICATION_ID,
+        "store.db is a SQLite file of another program (application id {application:#x}, expected \
+         {APPLICATION_ID:#x}); choose another folder"
+    );
+    let version: i64 = number("user_version")?;
+    anyhow::ensure!(
+        version == SCHEMA_VERSION,
+        "the store has schema version {version}; this build knows {SCHEMA_VERSION}; use the aether \
+         that wrote it, or a newer one"
+    );
+    Ok(false)
+}
+
+fn expect_wal(db: &Connection, pragma: &str) -> anyhow::Result<()> {
+    let mode: String = db.query_row(pragma, [], |row| row.get(0))?;
+    anyhow::ensure!(
+        mode == "wal",
+        "SQLite keeps journal mode `{mode}`, expected `wal`; the file system may not support it"
+    );
+    Ok(())
+}
+
+/// Sets each pragma and reads it back.
+fn set_all(db: &Connection, settings: &[(&str, i64)]) -> anyhow::Result<()> {
+    for &(name, value) in settings {
+        // Some pragmas answer when they are set, some do not.
+        db.prepare(&format!("PRAGMA {name}={value}"))?.query([])?.next()?;
+        let found: Value = db.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?;
+        anyhow::ensure!(
+            found == Value::Integer(value),
+            "SQLite has {name}={found:?} after it was set to {value}"
+        );
+    }
+    Ok(())
+}

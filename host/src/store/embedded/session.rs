@@ -1,0 +1,241 @@
+//! What the writer does inside a transaction.
+
+use std::num::NonZeroUsize;
+
+use aether_wit::Digest;
+use bytes::Bytes;
+use lru::LruCache;
+use rusqlite::{Connection, OptionalExtension, Result, params};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    address::Address,
+    record::Position,
+    store::{Append, AppendError, Snapshot, StoreError},
+};
+
+/// Actors whose number and last record are remembered, about 200 bytes each.
+const REMEMBERED_ACTORS: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+
+/// A change that is no append. Each may be made twice without harm.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Keeps a snapshot, unless there is a newer one of the same code.
+    Snapshot { actor: Address, snapshot: Snapshot },
+    /// Keeps a blob.
+    Blob { digest: Digest, bytes: Bytes },
+    /// Adds a deployment, if its number is the next one of its context.
+    Activate { context: String, number: u64, body: String },
+    /// Marks an actor, unless it is marked.
+    Quarantine { actor: Address, mark: String },
+    /// Only shows that the writer lives.
+    Nothing,
+}
+
+impl Change {
+    /// How much it adds to a transaction, in bytes.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Snapshot { snapshot, .. } => snapshot.bytes.len(),
+            Self::Blob { bytes, .. } => bytes.len(),
+            Self::Activate { body, .. } => body.len(),
+            Self::Quarantine { mark, .. } => mark.len(),
+            Self::Nothing => 0,
+        }
+    }
+}
+
+/// The writing connection, and what it remembers of actors. What is remembered includes the
+/// transaction under way: it must be forgotten when that fails.
+pub(super) struct Session {
+    db: Connection,
+    actors: LruCache<Address, Actor>,
+}
+
+#[derive(Clone, Copy)]
+struct Actor {
+    id: i64,
+    position: Position,
+    /// Version of its last event.
+    version: u64,
+}
+
+impl Session {
+    pub(super) fn new(db: Connection) -> Self {
+        Self { db, actors: LruCache::new(REMEMBERED_ACTORS) }
+    }
+
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
+    }
+
+    pub(super) fn begin(&self) -> Result<()> {
+        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+    }
+
+    pub(super) fn commit(&self) -> Result<()> {
+        self.db.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+
+    /// Forgets the transaction under way. Some errors have rolled it back already.
+    pub(super) fn roll_back(&mut self) -> Result<()> {
+        self.actors.clear();
+        if self.db.is_autocommit() { Ok(()) } else { self.db.execute_batch("ROLLBACK") }
+    }
+
+    /// Writes a record, if it is the actor's next one.
+    pub(super) fn append(&mut self, append: &Append) -> Result<Result<Position, AppendError>> {
+        let actor = self.actor(&append.actor)?;
+        let last = actor.map_or(Position(0), |actor| actor.position);
+        let next = actor.map_or(0, |actor| actor.version) + 1;
+        if append.expected != last || append.first != next {
+            return Ok(Err(AppendError::Conflict { last: Some(last) }));
+        }
+        let version = append.first.checked_add(append.events).map(|after| after - 1);
+        let Some(version) = version.filter(|&v| append.events > 0 && i64::try_from(v).is_ok())
+        else {
+            return Ok(Err(AppendError::Unavailable(StoreError(format!(
+                "a record of {} events from version {} on cannot be kept; expected at least one",
+                append.events, append.first
+            )))));
+        };
+        let id = match actor {
+            Some(actor) => actor.id,
+            None => self.enter(&append.actor)?,
+        };
+        let mut insert = self.db.prepare_cached(
+            "INSERT INTO records(actor, first, events, bytes) VALUES(?1, ?2, ?3, ?4)",
+        )?;
+        insert.execute(params![id, number(append.first), number(append.events), &*append.bytes])?;
+        let position = self.db.last_insert_rowid();
+        if !append.command_ids.is_empty() {
+            let mut insert =
+                self.db.prepare_cached("INSERT OR IGNORE INTO commands VALUES(?1, ?2, ?3)")?;
+            for command in &append.command_ids {
+                insert.execute(params![id, fingerprint(command), position])?;
+            }
+        }
+        let position = Position(position.unsigned_abs());
+        self.actors.put(append.actor.clone(), Actor { id, position, version });
+        Ok(Ok(position))
+    }
+
+    /// Makes a change; the answer is whether it was made.
+    pub(super) fn change(&mut self, change: &Change) -> Result<bool> {
+        match change {
+            Change::Snapshot { actor, snapshot } => {
+                let id = self.known(actor)?;
+                let mut upsert = self.db.prepare_cached(
+                    "INSERT INTO snapshots VALUES(?1, ?2, ?3, ?4) ON CONFLICT(actor) DO UPDATE
+                     SET position = excluded.position, key = excluded.key, bytes = excluded.bytes
+                     WHERE key != excluded.key OR position <= excluded.position",
+                )?;
+                let (position, key) = (number(snapshot.position.0), snapshot.key);
+                upsert.execute(params![id, position, key.as_bytes(), &*snapshot.bytes])?;
+                Ok(true)
+            }
+            Change::Blob { digest, bytes } => {
+                let mut insert =
+                    self.db.prepare_cached("INSERT OR IGNORE INTO blobs VALUES(?1, ?2)")?;
+                insert.execute(params![digest.as_bytes(), &**bytes])?;
+                Ok(true)
+            }
+            Change::Activate { context, number: next, body } => {
+                let mut insert = self.db.prepare_cached(
+                    "INSERT INTO deployments SELECT ?1, ?2, ?3 WHERE ?2 = 1 +
+                     (SELECT coalesce(max(number), 0) FROM deployments WHERE context = ?1)",
+                )?;
+                Ok(insert.execute(params![context, number(*next), body])? == 1)
+            }
+            Change::Quarantine { actor, mark } => {
+                let id = self.known(actor)?;
+                let mut insert =
+                    self.db.prepare_cached("INSERT OR IGNORE INTO quarantines VALUES(?1, ?2)")?;
+                Ok(insert.execute(params![id, mark])? == 1)
+            }
+            Change::Nothing => Ok(true),
+        }
+    }
+
+    /// Position of `append` if it is stored: the record behind the expected one, with the same
+    /// bytes.
+    pub(super) fn find(&self, append: &Append) -> Result<Option<Position>> {
+        let mut next = self.db.prepare_cached(
+            "SELECT r.position, r.bytes FROM records r JOIN actors a ON a.id = r.actor
+             WHERE a.context = ?1 AND a.aggregate = ?2 AND a.token = ?3 AND r.position > ?4
+             ORDER BY r.position LIMIT 1",
+        )?;
+        let actor = &append.actor;
+        let key = params![
+            actor.context(),
+            actor.aggregate(),
+            actor.id_token(),
+            number(append.expected.0)
+        ];
+        let row = |row: &rusqlite::Row<'_>| {
+            let position = Position(row.get::<_, i64>(0)?.unsigned_abs());
+            Ok((row.get_ref(1)?.as_bytes()? == append.bytes).then_some(position))
+        };
+        next.query_row(key, row).optional().map(Option::flatten)
+    }
+
+    /// The last position of all.
+    pub(super) fn last_position(&self) -> Result<Position> {
+        let last = "SELECT coalesce(max(position), 0) FROM records";
+        let last: i64 = self.db.query_row(last, [], |row| row.get(0))?;
+        Ok(Position(last.unsigned_abs()))
+    }
+
+    /// What is known of an actor, if the store has ever heard of it.
+    fn actor(&mut self, address: &Address) -> Result<Option<Actor>> {
+        if let Some(actor) = self.actors.get(address) {
+            return Ok(Some(*actor));
+        }
+        let mut id = self.db.prepare_cached(
+            "SELECT id FROM actors WHERE context = ?1 AND aggregate = ?2 AND token = ?3",
+        )?;
+        let key = params![address.context(), address.aggregate(), address.id_token()];
+        let Some(id) = id.query_row(key, |row| row.get(0)).optional()? else { return Ok(None) };
+        let mut last = self.db.prepare_cached(
+            "SELECT position, first + events - 1 FROM records WHERE actor = ?1
+             ORDER BY position DESC LIMIT 1",
+        )?;
+        let last = last
+            .query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+            .optional()?;
+        let (position, version) = last.unwrap_or((0, 0));
+        let (position, version) = (Position(position.unsigned_abs()), version.unsigned_abs());
+        let actor = Actor { id, position, version };
+        self.actors.put(address.clone(), actor);
+        Ok(Some(actor))
+    }
+
+    /// The number of an actor, which gets one if it has none.
+    fn known(&mut self, address: &Address) -> Result<i64> {
+        match self.actor(address)? {
+            Some(actor) => Ok(actor.id),
+            None => self.enter(address),
+        }
+    }
+
+    fn enter(&mut self, address: &Address) -> Result<i64> {
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT INTO actors(context, aggregate, token) VALUES(?1, ?2, ?3)")?;
+        insert.execute(params![address.context(), address.aggregate(), address.id_token()])?;
+        let id = self.db.last_insert_rowid();
+        self.actors.put(address.clone(), Actor { id, position: Position(0), version: 0 });
+        Ok(id)
+    }
+}
+
+/// The first 8 bytes, big-endian, of the SHA-256 of a command's id, as SQLite's signed integer.
+pub(super) fn fingerprint(id: &str) -> i64 {
+    let hash = Sha256::digest(id);
+    hash.iter().take(8).fold(0, |n: i64, byte| (n << 8) | i64::from(*byte))
+}
+
+/// A number as SQLite has it. None of those that are kept comes near the limit.
+pub(super) fn number(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

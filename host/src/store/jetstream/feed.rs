@@ -1,0 +1,222 @@
+//! A context's records in order per actor: one ordered consumer per partition, merged.
+//!
+//! The cursor holds, per partition, the number of the last record that was given, so a feed goes
+//! on exactly behind any record. A consumer is a passing thing: when the connection or the server
+//! goes away it is made anew behind the last record, and what comes twice is left out.
+//!
+//! Cost: P small consumers in the server's memory for each feed; nothing when nothing happens but
+//! a heartbeat.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{
+    self,
+    consumer::{DeliverPolicy, pull},
+};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{connection::Link, layout::Names};
+use crate::{
+    address::{Address, decode_id},
+    clock,
+    record::{Position, Stored},
+    store::{FeedRecord, StoreError},
+};
+
+/// How long a partition may be unreachable before the feed ends with an error, so that its
+/// readers can look for another host.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Pause after a consumer failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest wait for an answer about a consumer.
+const TRY: Duration = Duration::from_secs(3);
+
+/// What one partition gives: which one it is, and the record.
+type Item = Result<(usize, Address, Stored), StoreError>;
+
+/// The records of `context` behind `after`, the last number of each partition, until `closed`.
+pub(super) fn open(
+    link: &Link,
+    names: &Names,
+    context: &str,
+    after: Vec<u64>,
+    closed: CancellationToken,
+) -> BoxStream<'static, Result<FeedRecord, StoreError>> {
+    let mut js = jetstream::new(link.client().clone());
+    js.set_timeout(TRY);
+    let partitions = (0_u32..).zip(&after).map(|(partition, after)| Partition {
+        js: js.clone(),
+        losses: link.losses(),
+        index: partition as usize,
+        stream: names.log_stream(context, partition),
+        filter: names.log_filter(context, partition),
+        last: *after,
+        messages: None,
+    });
+    let merged = stream::select_all(partitions.map(|partition| partition.records().boxed()));
+    let state = (after, false);
+    merged
+        .scan(state, |(seen, failed), item| {
+            let next = (!*failed).then(|| match item {
+                Ok((partition, actor, stored)) => {
+                    if let Some(seen) = seen.get_mut(partition) {
+                        *seen = stored.position.0;
+                    }
+                    Ok(FeedRecord { cursor: encode(seen), actor, stored })
+                }
+                Err(error) => {
+                    *failed = true;
+                    Err(error)
+                }
+            });
+            std::future::ready(next)
+        })
+        .take_until(closed.cancelled_owned())
+        .boxed()
+}
+
+/// The last number of each partition in a cursor; nothing if it is none of `partitions`.
+pub(super) fn decode(cursor: &str, partitions: u32) -> Option<Vec<u64>> {
+    let seen: Vec<u64> = cursor.split('.').map(|n| n.parse().ok()).collect::<Option<_>>()?;
+    (seen.len() == partitions as usize && encode(&seen) == cursor).then_some(seen)
+}
+
+fn encode(seen: &[u64]) -> String {
+    seen.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+}
+
+/// Reads one partition.
+struct Partition {
+    js: jetstream::Context,
+    losses: watch::Receiver<u64>,
+    index: usize,
+    stream: String,
+    filter: String,
+    /// Number of the last record that was given.
+    last: u64,
+    messages: Option<pull::Ordered>,
+}
+
+impl Partition {
+    fn records(self) -> impl futures::Stream<Item = Item> {
+        stream::unfold(Some(self), |partition| async move {
+            let mut partition = partition?;
+            let item = partition.next().await;
+            let go_on = item.is_ok().then_some(partition);
+            Some((item, go_on))
+        })
+    }
+
+    async fn next(&mut self) -> Item {
+        let mut trouble: Option<Instant> = None;
+        loop {
+            let failure = match self.message().await {
+                Ok(Some((actor, stored))) => return Ok((self.index, actor, stored)),
+                Ok(None) => continue,
+                Err(failure) => failure,
+            };
+            self.messages = None;
+            let since = *trouble.get_or_insert_with(clock::now);
+            if clock::now().duration_since(since) > PATIENCE {
+                let stream = &self.stream;
+                return Err(StoreError(format!("the feed of `{stream}` is broken: {failure}")));
+            }
+            tracing::debug!(stream = self.stream, failure, "the feed begins anew");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The next message, if it is a record that was not given before.
+    async fn message(&mut self) -> Result<Option<(Address, Stored)>, String> {
+        if self.messages.is_none() {
+            self.losses.mark_unchanged();
+            let consumer = consume(self.js.clone(), &self.stream, &self.filter, self.last);
+            self.messages = Some(consumer.await?);
+        }
+        let Some(messages) = &mut self.messages else { return Ok(None) };
+        let message = tokio::select! {
+            message = messages.next() => message,
+            Ok(()) = self.losses.changed() => return Err("the connection was lost".to_owned()),
+        };
+        let message = match message {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(error.to_string()),
+            None => return Err("the consumer ended".to_owned()),
+        };
+        let sequence = message.info().map_err(|error| error.to_string())?.stream_sequence;
+        if sequence <= self.last {
+            return Ok(None);
+        }
+        self.last = sequence;
+        let actor = actor(&message.subject);
+        if actor.is_none() {
+            tracing::warn!(subject = %message.subject, sequence, "not the subject of an actor");
+        }
+        let stored = Stored { position: Position(sequence), bytes: message.message.payload };
+        Ok(actor.map(|actor| (actor, stored)))
+    }
+}
+
+/// The records of a partition behind number `last`.
+async fn consume(
+    js: jetstream::Context,
+    stream: &str,
+    filter: &str,
+    last: u64,
+) -> Result<pull::Ordered, String> {
+    let config = pull::OrderedConfig {
+        filter_subject: filter.to_owned(),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
+        ..pull::OrderedConfig::default()
+    };
+    let consumer = js.create_consumer_on_stream(config, stream).await;
+    let consumer = consumer.map_err(|error| error.to_string())?;
+    consumer.messages().await.map_err(|error| error.to_string())
+}
+
+/// The actor whose log has this subject.
+pub(super) fn actor(subject: &str) -> Option<Address> {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    let [_, "log", context, _, aggregate, id] = tokens.as_slice() else { return None };
+    Address::new(context, aggregate, &decode_id(id).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_the_stores_own_cursors_are_taken() {
+        assert_eq!(decode("0.12.3", 3), Some(vec![0, 12, 3]));
+        for foreign in ["", "x", "-1", "1.2", "1.2.3.4", "1.+2.3", "1.02.3", "1.2.", "1..3"] {
+            assert_eq!(decode(foreign, 3), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_subject_gives_back_its_actor() {
+        let address: Address = "bank/account/a.b*>é ".parse().unwrap();
+        assert_eq!(actor(&address.log_subject("aether", 8)), Some(address));
+        for foreign in ["aether.fence.bank.0", "aether.log.bank.0.account", "aether.log.bank.0.A.x"]
+        {
+            assert_eq!(actor(foreign), None, "{foreign}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_comes_back(seen in prop::collection::vec(any::<u64>(), 1..32)) {
+            let cursor = encode(&seen);
+            prop_assert_eq!(decode(&cursor, u32::try_from(seen.len()).unwrap()), Some(seen));
+        }
+    }
+}

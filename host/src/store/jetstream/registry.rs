@@ -1,0 +1,217 @@
+//! The stream `PREFIX_META`: the manifest, the contexts that were used, deployments, and marks of
+//! quarantined actors. Each is one message on a subject of its own, written with the expectation
+//! that the subject is empty: the first writer wins, and what is there never changes.
+
+use std::time::Instant;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::{
+    append::{PublishError, publish},
+    layout::{Manifest, Names},
+    read::{Found, Links, Source},
+};
+use crate::{
+    address::{Address, decode_id},
+    store::{ActivateError, Deployment, Quarantine, StoreError},
+};
+
+/// What is kept beside the logs.
+#[derive(Debug)]
+pub(super) struct Registry {
+    pub(super) source: Source,
+    pub(super) names: Names,
+}
+
+impl Registry {
+    /// Writes the manifest if there is none, and names what the one that is there says otherwise.
+    pub(super) async fn agree(
+        &self,
+        links: &Links,
+        manifest: &Manifest,
+        until: Instant,
+    ) -> Result<Vec<String>, StoreError> {
+        let subject = self.names.meta("manifest");
+        let stored = match self.source.last(links, &subject, until).await? {
+            Some(found) => found.payload,
+            None => self.create(links, &subject, &encode(manifest)?, until).await?,
+        };
+        Ok(manifest.differences(&stored))
+    }
+
+    /// Whether the manifest can be read, by a round trip through the stream.
+    pub(super) async fn check(&self, links: &Links, until: Instant) -> Result<(), StoreError> {
+        let head = self.source.head(links, &self.names.meta("manifest"), until).await?;
+        if head == 0 {
+            let stream = self.source.stream();
+            return Err(StoreError(format!("the stream `{stream}` has lost its manifest")));
+        }
+        Ok(())
+    }
+
+    /// Notes that a context's streams were made: from now on a missing one is a loss.
+    pub(super) async fn note_context(
+        &self,
+        links: &Links,
+        context: &str,
+        until: Instant,
+    ) -> Result<(), StoreError> {
+        let subject = self.names.meta(&format!("context.{context}"));
+        self.create(links, &subject, &Bytes::from_static(b"{}"), until).await?;
+        Ok(())
+    }
+
+    pub(super) async fn is_noted(
+        &self,
+        links: &Links,
+        context: &str,
+        until: Instant,
+    ) -> Result<bool, StoreError> {
+        let subject = self.names.meta(&format!("context.{context}"));
+        Ok(self.source.last(links, &subject, until).await?.is_some())
+    }
+
+    /// The contexts whose streams were made.
+    pub(super) async fn noted_contexts(
+        &self,
+        links: &Links,
+        until: Instant,
+    ) -> Result<Vec<String>, StoreError> {
+        let found = self.source.all(links, &self.names.meta("context.*"), until).await?;
+        Ok(found.iter().filter_map(|found| token(found, 3)).map(str::to_owned).collect())
+    }
+
+    pub(super) async fn deployments(
+        &self,
+        links: &Links,
+        context: &str,
+        until: Instant,
+    ) -> Result<Vec<Deployment>, StoreError> {
+        let filter = self.names.meta(&format!("deployment.{context}.*"));
+        let found = self.source.all(links, &filter, until).await?;
+        let mut deployments: Vec<Deployment> =
+            found.iter().map(decode).collect::<Result<_, _>>()?;
+        deployments.sort_by_key(|deployment| deployment.number);
+        Ok(deployments)
+    }
+
+    pub(super) async fn contexts(
+        &self,
+        links: &Links,
+        until: Instant,
+    ) -> Result<Vec<String>, StoreError> {
+        let found = self.source.all(links, &self.names.meta("deployment.*.1"), until).await?;
+        let mut contexts: Vec<String> =
+            found.iter().filter_map(|found| token(found, 3)).map(str::to_owned).collect();
+        contexts.sort();
+        Ok(contexts)
+    }
+
+    pub(super) async fn activate(
+        &self,
+        links: &Links,
+        deployment: &Deployment,
+        until: Instant,
+    ) -> Result<(), ActivateError> {
+        let (context, number) = (&deployment.context, deployment.number);
+        let subject = |number: u64| self.names.meta(&format!("deployment.{context}.{number}"));
+        let before = match number {
+            0 => false,
+            1 => true,
+            _ => self.source.last(links, &subject(number - 1), until).await?.is_some(),
+        };
+        if !before {
+            return Err(ActivateError::Taken);
+        }
+        let ours = encode(deployment)?;
+        // After a lost answer the one that is there may be ours.
+        let stored = self.create(links, &subject(number), &ours, until).await?;
+        if stored == ours { Ok(()) } else { Err(ActivateError::Taken) }
+    }
+
+    pub(super) async fn quarantine(
+        &self,
+        links: &Links,
+        actor: &Address,
+        mark: &Quarantine,
+        until: Instant,
+    ) -> Result<(), StoreError> {
+        self.create(links, &self.mark_subject(actor), &encode(mark)?, until).await?;
+        Ok(())
+    }
+
+    pub(super) async fn quarantined(
+        &self,
+        links: &Links,
+        actor: &Address,
+        until: Instant,
+    ) -> Result<Option<Quarantine>, StoreError> {
+        let found = self.source.last(links, &self.mark_subject(actor), until).await?;
+        found.as_ref().map(decode).transpose()
+    }
+
+    pub(super) async fn quarantines(
+        &self,
+        links: &Links,
+        context: &str,
+        until: Instant,
+    ) -> Result<Vec<(Address, Quarantine)>, StoreError> {
+        let filter = self.names.meta(&format!("quarantine.{context}.*.*"));
+        let mut marks = Vec::new();
+        for found in self.source.all(links, &filter, until).await? {
+            let id = token(&found, 5).and_then(|token| decode_id(token).ok());
+            let actor = token(&found, 4)
+                .zip(id)
+                .and_then(|(aggregate, id)| Address::new(context, aggregate, &id).ok());
+            match actor {
+                Some(actor) => marks.push((actor, decode(&found)?)),
+                None => tracing::warn!(subject = found.subject, "not the mark of an actor"),
+            }
+        }
+        marks.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(marks)
+    }
+
+    /// Writes the first message of `subject`, and gives what is there then.
+    async fn create(
+        &self,
+        links: &Links,
+        subject: &str,
+        payload: &Bytes,
+        until: Instant,
+    ) -> Result<Bytes, StoreError> {
+        let headers = HeaderMap::new();
+        let written =
+            publish(&links.writing, subject, Some(0), headers, payload.clone(), until).await;
+        match written {
+            Ok(_) => return Ok(payload.clone()),
+            Err(PublishError::Conflict(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let found = self.source.last(links, subject, until).await?;
+        found.map(|found| found.payload).ok_or_else(|| {
+            StoreError(format!("`{subject}` is not there, though nats says that it is"))
+        })
+    }
+
+    fn mark_subject(&self, actor: &Address) -> String {
+        let (context, aggregate) = (actor.context(), actor.aggregate());
+        self.names.meta(&format!("quarantine.{context}.{aggregate}.{}", actor.id_token()))
+    }
+}
+
+fn encode(value: &impl serde::Serialize) -> Result<Bytes, StoreError> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|error| StoreError(error.to_string()))
+}
+
+fn decode<T: DeserializeOwned>(found: &Found) -> Result<T, StoreError> {
+    serde_json::from_slice(&found.payload)
+        .map_err(|error| StoreError(format!("`{}` cannot be read: {error}", found.subject)))
+}
+
+/// A token of the message's subject, counted from 0; the prefix is 0.
+fn token(found: &Found, n: usize) -> Option<&str> {
+    found.subject.split('.').nth(n)
+}

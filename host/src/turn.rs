@@ -1,0 +1,333 @@
+//! One command's way through a VM: the screen that is the product.
+//!
+//! ledger → decide → the model's law → evolve on a copy → append with a version check → only now
+//! the VM moves → reply. A command that loses the race for its actor's log is decided again on
+//! what the winner left. An answer that stores nothing (a rejection, no events) is given only at
+//! the log's last version.
+
+use std::{sync::Arc, time::Instant};
+
+use aether_wit::Digest;
+
+use crate::{
+    clock,
+    command::{Event, Outcome, Reply},
+    env::Env,
+    failure::{Code, Failure},
+    json::{PackedCase, write},
+    record::{CommandMeta, Damage, EventData, FORMAT, Kind, Position, Record, Stored, Turn, parse},
+    store::{Append, AppendError, Freshness},
+    vm::{Budget, Context, Decision},
+    wake::{Standing, Vm},
+};
+
+/// A command that fits the model, ready to be decided.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Its id.
+    pub id: String,
+    /// Whether the caller gave the id: only then may it have been sent before.
+    pub id_by_caller: bool,
+    /// Its name in the model.
+    pub name: Arc<str>,
+    /// Which command, and the caller's fields with defaults filled in.
+    pub case: PackedCase,
+    /// Digest of what the caller said.
+    pub digest: Digest,
+    /// The version that the caller expects.
+    pub expected_version: Option<u64>,
+    /// What ties the commands of one piece of work together.
+    pub correlation: String,
+    /// What caused it.
+    pub causation: Option<String>,
+    /// The authenticated principal.
+    pub by: Option<Arc<str>>,
+    /// The host's time of receipt, ms since 1970.
+    pub at: u64,
+    /// The random number that the component sees.
+    pub seed: u64,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+}
+
+/// Takes one command through `vm`.
+///
+/// # Errors
+/// Every [`Code`] but `unknown`, `unauthenticated`. Unless the code is `unresolved`, nothing of
+/// the command is stored.
+pub async fn turn(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Reply, Failure> {
+    for _ in 0..=env.limits.conflict_retries {
+        if let Some(reply) = recall(env, vm, command).await? {
+            return Ok(reply);
+        }
+        if !expected(env, vm, command).await? {
+            continue;
+        }
+        let context = context(vm, command);
+        let mut budget = Budget::new(vm.realm.runtime.deadline);
+        let decision = vm.guest.decide(&context, &vm.state, &command.case, &mut budget).await;
+        let events = match decision.map_err(|fault| vm.faulted(env, &fault))? {
+            Decision::Events(events) if !events.is_empty() => events,
+            nothing_to_store => {
+                let outcome = outcome(vm, command, nothing_to_store)?;
+                if vm.is_current(env, command.deadline).await? {
+                    return Ok(reply(vm, command, outcome));
+                }
+                continue;
+            }
+        };
+        vm.realm.permit_events(command.case.case, &events).map_err(|e| unlawful(vm, &e))?;
+        let state = vm.guest.evolve(&vm.state, &events, &mut budget).await;
+        let state = state.map_err(|fault| vm.faulted(env, &fault))?;
+        let record = record(vm, command, &events);
+        if let Some(stored) = append(env, vm, command, &record).await? {
+            vm.state = state;
+            vm.chain.advance(&record, &stored);
+            vm.ledger.remember(&record, stored.position, vm.realm.runtime.dedupe as usize);
+            return Ok(reply(vm, command, Outcome::Accepted(told(&record))));
+        }
+    }
+    // The last try may have been refused because of an earlier one of its own that was stored.
+    if let Some(reply) = recall(env, vm, command).await? {
+        return Ok(reply);
+    }
+    Err(vm.fail(
+        Code::Contended,
+        &format!(
+            "others wrote to it {} times while this command was being decided; nothing was stored, try again",
+            env.limits.conflict_retries + 1
+        ),
+    ))
+}
+
+/// The answer to a command that this actor has seen before: what it did then.
+async fn recall(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Option<Reply>, Failure> {
+    let unsettled = matches!(vm.standing, Standing::Unsettled | Standing::Waking { unsure: true });
+    // While it is not known what became of an append, it may have been this very command's.
+    let doubtful = |failure: Failure| if unsettled { unresolved(failure) } else { failure };
+    vm.settle(env, command.deadline).await.map_err(doubtful)?;
+    let mut candidates: Vec<Position> = vm.ledger.find(&command.id).collect();
+    if candidates.is_empty() && command.id_by_caller && !vm.ledger.is_complete() {
+        let find = env.store.find_command(&vm.actor, &command.id);
+        candidates = env.ask("find-command", command.deadline, find).await?;
+    }
+    for position in candidates {
+        let read = env.store.read(&vm.actor, position, Freshness::Leader);
+        let page = env.ask("read", command.deadline, read).await.map_err(unresolved)?;
+        let stored = page.records.into_iter().find(|stored| stored.position == position);
+        let Some(stored) = stored else {
+            let damage = Damage::Missing { position };
+            return Err(env.quarantine(&vm.actor, &damage).await);
+        };
+        let record = match parse(&stored) {
+            Ok(record) if vm.actor.is_written(&record.actor) => record,
+            Ok(record) => {
+                let damage = Damage::Foreign { position, found: record.actor };
+                return Err(env.quarantine(&vm.actor, &damage).await);
+            }
+            Err(damage) => return Err(env.quarantine(&vm.actor, &damage).await),
+        };
+        if let Some(reply) = recalled(vm, command, &record)? {
+            return Ok(Some(reply));
+        }
+    }
+    Ok(None)
+}
+
+/// The same failure, where it is not known whether the command is stored. Damage stays damage.
+fn unresolved(mut failure: Failure) -> Failure {
+    if failure.code != Code::Quarantined {
+        failure.code = Code::Unresolved;
+        failure.reason = None;
+        failure.detail = format!(
+            "it is not known whether the command is stored: ask again with the same id; {}",
+            failure.detail
+        );
+    }
+    failure
+}
+
+/// What `record` says of a command with this id.
+fn recalled(vm: &Vm, command: &Prepared, record: &Record) -> Result<Option<Reply>, Failure> {
+    let same = |meta: &CommandMeta| meta.id == command.id;
+    let events: Vec<_> = record.events().filter(|(_, meta, _)| same(meta)).map(shown).collect();
+    let Some((version, turn)) = events
+        .last()
+        .map(|event| event.version)
+        .zip(record.turns.iter().find(|t| same(&t.command)))
+    else {
+        return Ok(None);
+    };
+    if turn.command.digest != command.digest || *turn.command.name != *command.name {
+        let mut failure = vm.fail(
+            Code::Invalid,
+            &format!(
+                "the command id `{}` was used before for `{}` with other fields; use a new id for a new command",
+                command.id, turn.command.name
+            ),
+        );
+        failure.command = Some(command.id.clone());
+        return Err(failure);
+    }
+    let outcome = Outcome::Accepted(events);
+    Ok(Some(Reply { actor: vm.actor.clone(), command: command.id.clone(), version, outcome }))
+}
+
+/// Whether the actor is at the version that the caller expects; `false`: look again, it has moved.
+async fn expected(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<bool, Failure> {
+    let Some(wanted) = command.expected_version.filter(|wanted| *wanted != vm.chain.version) else {
+        return Ok(true);
+    };
+    if !vm.is_current(env, command.deadline).await? {
+        return Ok(false);
+    }
+    let found = vm.chain.version;
+    Err(vm.fail(
+        Code::Conflict,
+        &format!("the caller expected version {wanted}; it is at version {found}: read it again and decide anew"),
+    ))
+}
+
+fn context(vm: &Vm, command: &Prepared) -> Context {
+    Context {
+        version: vm.chain.version,
+        command_id: command.id.clone(),
+        correlation_id: command.correlation.clone(),
+        at: command.at,
+        by: command.by.clone(),
+        seed: command.seed,
+    }
+}
+
+/// A decision that stores nothing, as the caller is told it.
+fn outcome(vm: &Vm, command: &Prepared, decision: Decision) -> Result<Outcome, Failure> {
+    let rejection = match decision {
+        Decision::Events(_) => return Ok(Outcome::Accepted(Vec::new())),
+        Decision::Rejected(rejection) => rejection,
+    };
+    let lawful = vm.realm.permit_rejection(command.case.case, rejection.case);
+    lawful.map_err(|error| unlawful(vm, &error))?;
+    let (name, plan) =
+        vm.realm.plans().rejections.get(rejection.case).ok_or_else(|| {
+            vm.fail(Code::ComponentFault, "the rejection is not one of the model's")
+        })?;
+    Ok(Outcome::Rejected { name: name.to_string(), fields: write(plan, &rejection.fields) })
+}
+
+/// The record of this turn.
+fn record(vm: &Vm, command: &Prepared, events: &[PackedCase]) -> Record {
+    let realm = &vm.realm;
+    let cases = &realm.plans().events;
+    let events = events.iter().filter_map(|event| {
+        let (name, plan) = cases.get(event.case)?;
+        Some(EventData { name: name.to_string(), data: write(plan, &event.fields) })
+    });
+    Record {
+        format: FORMAT,
+        kind: Kind::Turns,
+        actor: vm.actor.to_string(),
+        first: vm.chain.version + 1,
+        prev: vm.chain.digest,
+        deployment: realm.deployment,
+        model: realm.model,
+        component: realm.behaviour.component(),
+        turns: vec![Turn {
+            command: CommandMeta {
+                id: command.id.clone(),
+                name: command.name.to_string(),
+                digest: command.digest,
+                at: command.at,
+                by: command.by.as_deref().map(str::to_owned),
+                correlation: command.correlation.clone(),
+                causation: command.causation.clone(),
+                seed: command.seed.to_string(),
+            },
+            events: events.collect(),
+        }],
+    }
+}
+
+/// Writes the record with the version check. `None`: others wrote first, and the VM has caught up
+/// with them; the record itself may be among what it read, the ledger knows.
+async fn append(
+    env: &Env,
+    vm: &mut Vm,
+    command: &Prepared,
+    record: &Record,
+) -> Result<Option<Stored>, Failure> {
+    let bytes =
+        record.encode().map_err(|error| vm.fail(Code::ComponentFault, &error.to_string()))?;
+    let append = Append {
+        actor: vm.actor.clone(),
+        expected: vm.chain.position,
+        first: record.first,
+        events: record.event_count(),
+        command_ids: command.id_by_caller.then(|| command.id.clone()).into_iter().collect(),
+        bytes: bytes.clone(),
+        deadline: command.deadline,
+    };
+    let begun = clock::now();
+    let answer = env.store.append(append).await;
+    env.metrics.store("append", answer.is_ok(), begun.elapsed());
+    match answer {
+        Ok(position) => Ok(Some(Stored { position, bytes })),
+        Err(AppendError::Conflict { last }) => {
+            env.metrics.conflict(&vm.realm.context, &vm.realm.aggregate);
+            let at_least = last.unwrap_or_default();
+            // An earlier try of this record may be what moved the log: until that is read, the
+            // outcome is not known.
+            vm.standing = Standing::Unsettled;
+            let read = vm.catch_up(env, Freshness::Leader, at_least, command.deadline).await;
+            read.map_err(unresolved)?;
+            vm.standing = Standing::Settled;
+            Ok(None)
+        }
+        Err(AppendError::TooLarge { bytes, limit }) => Err(vm.fail(
+            Code::TooLarge,
+            &format!("the record of this command would have {bytes} bytes; the limit is {limit}; nothing was stored, send less at once"),
+        )),
+        Err(AppendError::Unavailable(error)) => Err(vm.fail(
+            Code::Unavailable,
+            &format!("the store cannot write: {error}; nothing was stored, try again later"),
+        )),
+        Err(AppendError::Unresolved(error)) => {
+            vm.standing = Standing::Unsettled;
+            Err(vm.fail(
+                Code::Unresolved,
+                &format!("the store did not say whether the events were stored: {error}; ask again with the same command id"),
+            ))
+        }
+    }
+}
+
+fn reply(vm: &Vm, command: &Prepared, outcome: Outcome) -> Reply {
+    Reply {
+        actor: vm.actor.clone(),
+        command: command.id.clone(),
+        version: vm.chain.version,
+        outcome,
+    }
+}
+
+/// The events of a record as callers see them.
+fn told(record: &Record) -> Vec<Event> {
+    record.events().map(shown).collect()
+}
+
+/// One event of a record as callers see it.
+pub fn shown((version, command, event): (u64, &CommandMeta, &EventData)) -> Event {
+    Event {
+        version,
+        name: event.name.clone(),
+        data: event.data.clone(),
+        at: command.at,
+        command: command.id.clone(),
+    }
+}
+
+fn unlawful(vm: &Vm, error: &crate::served::Unlawful) -> Failure {
+    let mut failure = vm.fail(Code::ComponentFault, &format!("{error}; nothing was stored"));
+    failure.reason = Some("contract");
+    failure.component = Some(vm.realm.behaviour.component());
+    failure
+}

@@ -1,0 +1,231 @@
+//! A component in the role of one aggregate: its functions, its types, and what is known of how
+//! long its calls take.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use aether_wit::{
+    Digest, Model,
+    model::{Isolation, Runtime},
+};
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::{ComponentExportIndex, types::ComponentItem};
+
+use super::{
+    Component, Guest, LoadError,
+    call::{Call, Function},
+    check::{self, ContextFields},
+};
+use crate::{address::Address, json::AggregatePlans};
+
+/// A component in the role of one aggregate of one model.
+pub struct Behaviour {
+    pub(super) component: Arc<Component>,
+    pub(super) plans: Arc<AggregatePlans>,
+    pub(super) context_fields: ContextFields,
+    pub(super) memory: usize,
+    pub(super) isolation: Isolation,
+    pub(super) credit: Credit,
+    exports: Exports,
+    model: Arc<Model>,
+    aggregate: String,
+}
+
+struct Exports {
+    initial: ComponentExportIndex,
+    decide: ComponentExportIndex,
+    evolve: ComponentExportIndex,
+}
+
+impl std::fmt::Debug for Behaviour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Behaviour({} by {})", self.name(), self.component.digest)
+    }
+}
+
+impl Behaviour {
+    /// Checks the exports of `component` against `plans`.
+    pub(super) fn new(
+        component: &Arc<Component>,
+        model: &Arc<Model>,
+        aggregate: &str,
+        plans: Arc<AggregatePlans>,
+    ) -> Result<Self, LoadError> {
+        let mismatch = |detail| LoadError::Mismatch { component: component.digest, detail };
+        let code = &component.code;
+        let engine = code.engine();
+        let name = format!("{}:model/{aggregate}", model.context);
+        let ty = code.component_type();
+        let interface = match ty.get_export(engine, &name).map(|export| export.ty) {
+            Some(ComponentItem::ComponentInstance(interface)) => interface,
+            _ => {
+                let has: Vec<_> = ty.exports(engine).map(|(name, _)| format!("`{name}`")).collect();
+                return Err(mismatch(format!(
+                    "it does not export the interface `{name}`; it exports {}",
+                    if has.is_empty() { "nothing".to_owned() } else { has.join(", ") }
+                )));
+            }
+        };
+        let context_fields =
+            check::aggregate(engine, &interface, aggregate, &plans).map_err(mismatch)?;
+        let index = code.get_export_index(None, &name);
+        let function = |function: Function| {
+            code.get_export_index(index.as_ref(), function.name())
+                .ok_or_else(|| mismatch(format!("it exports no function `{}`", function.name())))
+        };
+        let exports = Exports {
+            initial: function(Function::Initial)?,
+            decide: function(Function::Decide)?,
+            evolve: function(Function::Evolve)?,
+        };
+        let runtime = model.aggregates.get(aggregate).map(|found| found.runtime.clone());
+        let Runtime { memory, isolation, .. } = runtime.unwrap_or_default();
+        let most = component.shared.config.max_guest_memory;
+        Ok(Self {
+            component: Arc::clone(component),
+            credit: Credit::new(plans.commands.cases.len()),
+            plans,
+            context_fields,
+            memory: usize::try_from(memory).unwrap_or(usize::MAX).min(most),
+            isolation,
+            exports,
+            model: Arc::clone(model),
+            aggregate: aggregate.to_owned(),
+        })
+    }
+
+    /// The plans of the aggregate's values.
+    #[must_use]
+    pub fn plans(&self) -> &Arc<AggregatePlans> {
+        &self.plans
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The component's digest.
+    #[must_use]
+    pub fn component(&self) -> Digest {
+        self.component.digest
+    }
+
+    /// A guest that will serve `actor` and no other.
+    #[must_use]
+    pub fn guest(self: &Arc<Self>, actor: &Address) -> Guest {
+        Guest::new(self, actor)
+    }
+
+    /// `CONTEXT/AGGREGATE`.
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.model.context, self.aggregate)
+    }
+
+    /// Where `function` stands among the exports.
+    pub(super) const fn export(&self, function: Function) -> &ComponentExportIndex {
+        match function {
+            Function::Initial => &self.exports.initial,
+            Function::Decide => &self.exports.decide,
+            Function::Evolve => &self.exports.evolve,
+        }
+    }
+}
+
+/// What an actor's randomness begins with: the same in every host, and different for each actor.
+pub(super) fn seed(actor: &Address) -> u64 {
+    let hash = Sha256::digest(format!("{actor} randomness"));
+    hash.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
+}
+
+/// Calls that must be quick on the slow thread before the same kind of call runs inline again.
+const GOOD_CALLS: u8 = 16;
+
+/// Events that one command gives at most in the ordinary; more is replay.
+const SMALL_BATCH: usize = 16;
+
+/// Which kinds of call have overrun lately, and so may not run on a runtime's thread for a while.
+///
+/// A kind is a command, or replay, or making an instance: a command that is always slow costs one
+/// wasted slice now and then, and the other commands none.
+pub(super) struct Credit(Box<[AtomicU8]>);
+
+/// A kind of call: an index into the credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind(usize);
+
+impl Kind {
+    /// Making an instance.
+    pub(super) const NEW_INSTANCE: Self = Self(0);
+
+    pub(super) fn of(call: &Call<'_>) -> Self {
+        match call {
+            Call::Initial => Self(1),
+            Call::Evolve { events, .. } if events.len() <= SMALL_BATCH => Self(2),
+            Call::Evolve { .. } => Self(3),
+            Call::Decide { command, .. } => Self(4 + command.case),
+        }
+    }
+}
+
+impl Credit {
+    fn new(commands: usize) -> Self {
+        Self((0..4 + commands).map(|_| AtomicU8::new(0)).collect())
+    }
+
+    /// Whether a call of this kind may run inline.
+    pub(super) fn inline(&self, kind: Kind) -> bool {
+        self.0.get(kind.0).is_none_or(|owed| owed.load(Relaxed) == 0)
+    }
+
+    /// A call of this kind has overrun its slice.
+    pub(super) fn overrun(&self, kind: Kind) {
+        if let Some(owed) = self.0.get(kind.0) {
+            owed.store(GOOD_CALLS, Relaxed);
+        }
+    }
+
+    /// A call of this kind took this long on the slow thread; a slice is `slice`.
+    pub(super) fn took(&self, kind: Kind, time: Duration, slice: Duration) {
+        if time > slice {
+            self.overrun(kind);
+        } else if let Some(owed) = self.0.get(kind.0) {
+            // Several calls may end at once: none may take it below zero.
+            let _ = owed.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credit_comes_back_after_good_calls() {
+        let credit = Credit::new(1);
+        let (slow, other) = (Kind(4), Kind(1));
+        let ms = Duration::from_millis;
+        credit.overrun(slow);
+        for _ in 0..GOOD_CALLS {
+            assert!(!credit.inline(slow) && credit.inline(other));
+            credit.took(slow, ms(1), ms(2));
+        }
+        assert!(credit.inline(slow));
+        credit.took(slow, ms(3), ms(2));
+        assert!(!credit.inline(slow));
+        assert!(credit.inline(Kind(99)), "a kind that is not known has no debts");
+    }
+
+    #[test]
+    fn randomness_belongs_to_the_actor() {
+        let actor = |id| Address::new("bank", "account", id).unwrap();
+        assert_eq!(seed(&actor("a")), seed(&actor("a")));
+        assert_ne!(seed(&actor("a")), seed(&actor("b")));
+    }
+}

@@ -1,0 +1,283 @@
+//! Compiled code on disk, so that a component is compiled once per machine and not once per start.
+//!
+//! Compiled code is run as it is: whoever can write it can do what this process can. So it is only
+//! taken from a folder that belongs to our user and nobody else can enter, and only if it is whole:
+//! the file begins with the digest of what it was made from and the digest of the code itself. It
+//! is written aside and renamed, and read into memory, so no other process can change it under us.
+//! Anything unexpected means to compile again; the cache is never a reason to fail.
+
+use std::{
+    fs,
+    hash::{Hash, Hasher},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use aether_wit::Digest;
+use sha2::{Digest as _, Sha256};
+use wasmtime::{Engine, component::Component};
+
+/// First bytes of a file: what it is, and the version of this layout.
+const MAGIC: &[u8; 16] = b"aether code v1\n\0";
+
+/// Most bytes of compiled code that are read; larger ones are compiled again.
+const MAX_CODE_BYTES: u64 = 1 << 30;
+
+/// Compiled code in one folder.
+pub(super) struct Cache(Option<PathBuf>);
+
+impl Cache {
+    /// A cache in `folder`, which is made if it is not there; `None` keeps nothing.
+    pub(super) fn new(folder: Option<PathBuf>) -> Self {
+        let Some(folder) = folder else { return Self(None) };
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        match made.and_then(|()| ours(&folder)) {
+            Ok(()) => Self(Some(folder)),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "compiled code is not cached");
+                Self(None)
+            }
+        }
+    }
+
+    /// The component from the cache, or compiled and then kept.
+    ///
+    /// # Errors
+    /// If the bytes do not compile for `engine`.
+    pub(super) fn component(
+        &self,
+        engine: &Engine,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> wasmtime::Result<Component> {
+        let Some(folder) = &self.0 else { return Component::from_binary(engine, bytes) };
+        let key = key(engine, digest);
+        let path = folder.join(format!("{}.code", hex(&key)));
+        match read(folder, &path, &key) {
+            Ok(code) => match deserialize(engine, &code) {
+                Ok(component) => return Ok(component),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "cached code does not fit, compiling again")
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cached code is not used, compiling again")
+            }
+        }
+        let component = Component::from_binary(engine, bytes)?;
+        let code = component.serialize()?;
+        if let Err(error) = write(folder, &path, &key, &code) {
+            tracing::warn!(path = %path.display(), %error, "compiled code could not be cached");
+        }
+        Ok(component)
+    }
+}
+
+/// Takes compiled code as it is.
+#[expect(unsafe_code, reason = "wasmtime offers no checked way to load compiled code")]
+fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `code` must be what `Component::serialize` gave and nobody changed. `read` gave it:
+    // its digest stands in the header beside the key of this engine and component, and header and
+    // code come from a file of our user in a folder that no other user can write or enter. It is
+    // in our memory, so it cannot change after the check. wasmtime itself checks the settings.
+    unsafe { Component::deserialize(engine, code) }
+}
+
+/// What the code depends on: the component, and through the engine's own hash wasmtime's version,
+/// the target and every setting that decides about code.
+fn key(engine: &Engine, component: Digest) -> [u8; 32] {
+    struct IntoSha(Sha256);
+    impl Hasher for IntoSha {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut hash = IntoSha(Sha256::new());
+    hash.write(MAGIC);
+    hash.write(component.as_bytes());
+    engine.precompile_compatibility_hash().hash(&mut hash);
+    hash.0.finalize().into()
+}
+
+/// The code in the file at `path`, if every check passes.
+fn read(folder: &Path, path: &Path, key: &[u8; 32]) -> io::Result<Vec<u8>> {
+    ours(folder)?;
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() || about.uid() != me() || about.mode() & 0o022 != 0 {
+        return Err(io::Error::other("the file is not ours alone"));
+    }
+    if about.len() > MAX_CODE_BYTES {
+        return Err(io::Error::other("the file is too large"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_CODE_BYTES).read_to_end(&mut bytes)?;
+    let code = bytes
+        .strip_prefix(MAGIC)
+        .and_then(|rest| rest.strip_prefix(key))
+        .and_then(|rest| rest.split_at_checked(32))
+        .filter(|(digest, code)| *digest == Sha256::digest(code).as_slice())
+        .map(|(_, code)| code.to_vec());
+    code.ok_or_else(|| io::Error::other("the file is damaged or of another component"))
+}
+
+/// Writes the file aside and renames it, so that readers see all of it or nothing.
+fn write(folder: &Path, path: &Path, key: &[u8; 32], code: &[u8]) -> io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    ours(folder)?;
+    let next = NEXT.fetch_add(1, Relaxed);
+    let aside = path.with_extension(format!("{}-{next}.new", std::process::id()));
+    let written = (|| {
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+        file.write_all(MAGIC)?;
+        file.write_all(key)?;
+        file.write_all(&Sha256::digest(code))?;
+        file.write_all(code)?;
+        file.sync_data()?;
+        fs::rename(&aside, path)
+    })();
+    if written.is_err() {
+        // What is left aside is never read; failing to remove it only costs room.
+        let _ = fs::remove_file(&aside);
+    }
+    written
+}
+
+/// Whether `folder` is a folder of our user that nobody else can write or enter.
+fn ours(folder: &Path) -> io::Result<()> {
+    let about = fs::symlink_metadata(folder)?;
+    if !about.is_dir() {
+        return Err(io::Error::other("it is not a folder"));
+    }
+    if about.uid() != me() {
+        return Err(io::Error::other("the folder belongs to another user"));
+    }
+    if about.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "other users can enter the folder (mode {:o}): expected 700",
+            about.mode() & 0o777
+        )));
+    }
+    Ok(())
+}
+
+fn me() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const COMPONENT: &str = r#"(component
+        (core module $m (func (export "f") (result i32) i32.const 7))
+        (core instance $i (instantiate $m))
+        (func (export "f") (result u32) (canon lift (core func $i "f"))))"#;
+
+    /// The only file in the cache.
+    fn file(folder: &Path) -> PathBuf {
+        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        files.remove(0)
+    }
+
+    fn cached(folder: &Path) -> (Cache, Engine, Vec<u8>, Digest) {
+        let bytes = wat::parse_str(COMPONENT).unwrap();
+        let digest = Digest::of(&bytes);
+        (Cache::new(Some(folder.to_owned())), Engine::default(), bytes, digest)
+    }
+
+    #[test]
+    fn code_is_kept_and_taken_instead_of_compiling() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a/b");
+        let (cache, engine, bytes, digest) = cached(&folder);
+        cache.component(&engine, digest, &bytes).unwrap();
+        assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(file(&folder)).unwrap().mode() & 0o777, 0o600);
+        // These bytes would not compile: what comes back is what was kept under the digest.
+        assert!(cache.component(&engine, digest, b"nothing").is_ok());
+        assert!(cache.component(&engine, Digest::of(b"other"), b"nothing").is_err());
+    }
+
+    #[test]
+    fn damaged_and_foreign_files_are_compiled_again() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("cache");
+        let (cache, engine, bytes, digest) = cached(&folder);
+        cache.component(&engine, digest, &bytes).unwrap();
+        let path = file(&folder);
+        let whole = fs::read(&path).unwrap();
+        for at in [0, 20, 50, 90, whole.len() - 1] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, &damaged).unwrap();
+            assert!(cache.component(&engine, digest, b"nothing").is_err(), "byte {at}");
+            assert!(cache.component(&engine, digest, &bytes).is_ok());
+            assert_eq!(fs::read(&path).unwrap(), whole, "written anew");
+        }
+        for cut in [0, 30, 70, whole.len() - 1] {
+            fs::write(&path, &whole[..cut]).unwrap();
+            assert!(cache.component(&engine, digest, b"nothing").is_err(), "cut at {cut}");
+        }
+        fs::write(&path, &whole).unwrap();
+        assert!(cache.component(&engine, digest, b"nothing").is_ok());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).unwrap();
+        assert!(cache.component(&engine, digest, b"nothing").is_err(), "others can write it");
+        fs::remove_file(&path).unwrap();
+        let elsewhere = root.path().join("elsewhere");
+        fs::write(&elsewhere, &whole).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert!(cache.component(&engine, digest, b"nothing").is_err(), "a link");
+    }
+
+    #[test]
+    fn code_of_other_settings_is_another_file() {
+        let root = tempfile::tempdir().unwrap();
+        let (cache, engine, bytes, digest) = cached(&root.path().join("cache"));
+        cache.component(&engine, digest, &bytes).unwrap();
+        let mut settings = wasmtime::Config::new();
+        let other = Engine::new(settings.epoch_interruption(true)).unwrap();
+        assert!(cache.component(&other, digest, b"nothing").is_err());
+    }
+
+    #[test]
+    fn a_folder_that_others_can_enter_is_not_used() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("open");
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let (cache, engine, bytes, digest) = cached(&folder);
+        cache.component(&engine, digest, &bytes).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        let file = root.path().join("file");
+        fs::write(&file, b"").unwrap();
+        assert!(Cache::new(Some(file)).0.is_none());
+    }
+
+    #[test]
+    fn a_folder_opened_later_is_not_used_either() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("cache");
+        let (cache, engine, bytes, digest) = cached(&folder);
+        cache.component(&engine, digest, &bytes).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(cache.component(&engine, digest, b"nothing").is_err());
+    }
+}

@@ -1,0 +1,202 @@
+//! One instance of a component: made for one actor, called, and dropped for good at its first
+//! failure.
+
+use wasmtime::{
+    PoolConcurrencyLimitError, Store, Trap, WasmBacktrace,
+    component::{Func, Val},
+};
+use wasmtime_wasi::I32Exit;
+
+use super::{
+    Behaviour, Fault, FaultKind,
+    behaviour::seed,
+    call::{Answer, Call, Function, MAX_EVENTS, Refused},
+    instances::Permit,
+    limit::{self, Limit},
+    wasi::{Printed, World},
+};
+use crate::address::Address;
+
+/// Longest text of an error in a fault, in characters.
+const MAX_DETAIL: usize = 600;
+
+/// Functions of the component that a fault names, innermost first.
+const MAX_FRAMES: usize = 4;
+
+/// An instance and the permit that it holds.
+pub(super) struct Instance {
+    // Dropped in this order: the permit says that the memory has been given back.
+    store: Store<World>,
+    functions: [Func; 3],
+    _permit: Permit,
+}
+
+/// A failed try, and what was printed in it.
+pub(super) struct Failure {
+    pub(super) fault: Fault,
+    pub(super) printed: Printed,
+}
+
+impl Instance {
+    /// Makes an instance for `actor` within `limit`.
+    pub(super) fn new(
+        behaviour: &Behaviour,
+        actor: &Address,
+        permit: Permit,
+        limit: Limit,
+    ) -> Result<Self, Failure> {
+        let shared = &behaviour.component.shared;
+        let pre = &behaviour.component.pre;
+        let mut world = World::new(behaviour.memory, seed(actor));
+        world.begin(0, shared.config.max_output_bytes);
+        let mut store = Store::new(pre.engine(), world);
+        store.limiter(|world| world);
+        store.epoch_deadline_callback(|mut store| Ok(limit::over(store.data_mut())));
+        limit.set(&mut store);
+        let running = shared.ticker.enter();
+        let made = pre.instantiate(&mut store);
+        drop(running);
+        let functions = made.and_then(|instance| {
+            let mut function = |function: Function| {
+                instance.get_func(&mut store, behaviour.export(function)).ok_or_else(|| {
+                    wasmtime::format_err!("its export `{}` is gone", function.name())
+                })
+            };
+            Ok([
+                function(Function::Initial)?,
+                function(Function::Decide)?,
+                function(Function::Evolve)?,
+            ])
+        });
+        match functions {
+            Ok(functions) => Ok(Self { store, functions, _permit: permit }),
+            Err(error) => Err(failure(behaviour, None, &error, store.data())),
+        }
+    }
+
+    /// Runs `call` within `limit`; the component may hand over `answer_bytes` of values, each time
+    /// that it hands over something. After a failure the instance must not be called again.
+    pub(super) fn call(
+        &mut self,
+        behaviour: &Behaviour,
+        actor: &Address,
+        call: &Call<'_>,
+        limit: Limit,
+        answer_bytes: usize,
+    ) -> Result<(Answer, Printed), Failure> {
+        let shared = &behaviour.component.shared;
+        let function = call.function();
+        let arguments = call.arguments(behaviour, actor.id()).map_err(|corrupt| Failure {
+            fault: Fault {
+                kind: FaultKind::Contract,
+                detail: detail(behaviour, Some(function), &corrupt.to_string()),
+            },
+            printed: Printed::default(),
+        })?;
+        self.store.data_mut().begin(call.at(), shared.config.max_output_bytes);
+        limit.set(&mut self.store);
+        self.store.set_hostcall_fuel(answer_bytes);
+        let [initial, decide, evolve] = &self.functions;
+        let exported = match function {
+            Function::Initial => initial,
+            Function::Decide => decide,
+            Function::Evolve => evolve,
+        };
+        let mut result = [Val::Bool(false)];
+        let running = shared.ticker.enter();
+        let called = exported.call(&mut self.store, &arguments, &mut result);
+        drop(running);
+        if let Err(error) = called {
+            return Err(failure(behaviour, Some(function), &error, self.store.data()));
+        }
+        let [result] = result;
+        match call.answer(behaviour, &result) {
+            Ok(answer) => Ok((answer, self.store.data().printed())),
+            Err(refused) => {
+                let what = match refused {
+                    Refused::TooManyEvents(n) => {
+                        format!("gave {n} events: one command may give at most {MAX_EVENTS}")
+                    }
+                    Refused::Corrupt(corrupt) => {
+                        format!("gave a value that does not fit the model ({corrupt})")
+                    }
+                };
+                let detail = detail(behaviour, Some(function), &what);
+                let fault = Fault { kind: FaultKind::Contract, detail };
+                Err(Failure { fault, printed: self.store.data().printed() })
+            }
+        }
+    }
+}
+
+fn failure(
+    behaviour: &Behaviour,
+    function: Option<Function>,
+    error: &wasmtime::Error,
+    world: &World,
+) -> Failure {
+    let printed = world.printed();
+    let (kind, mut what) = classify(function, error, world, behaviour.memory);
+    let words = printed.last_words();
+    if !words.is_empty() {
+        what.push_str("; it printed: ");
+        what.push_str(&words);
+    } else if kind == FaultKind::Trap {
+        what.push_str(&frames(error));
+    }
+    Failure { fault: Fault { kind, detail: detail(behaviour, function, &what) }, printed }
+}
+
+/// What kind of failure `error` is, and what happened in words.
+fn classify(
+    function: Option<Function>,
+    error: &wasmtime::Error,
+    world: &World,
+    memory: usize,
+) -> (FaultKind, String) {
+    let cause = error.root_cause().to_string();
+    let trap = error.downcast_ref::<Trap>();
+    if matches!(trap, Some(Trap::Interrupt)) {
+        return (FaultKind::Deadline, "took longer than its deadline".into());
+    }
+    if world.memory_denied() {
+        let what = format!("wanted more than its {memory} bytes of memory and failed ({cause})");
+        return (FaultKind::Memory, what);
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return (FaultKind::Trap, format!("ended its process with exit code {code}"));
+    }
+    match trap {
+        Some(
+            Trap::InvalidChar
+            | Trap::InvalidDiscriminant
+            | Trap::StringOutOfBounds
+            | Trap::ListOutOfBounds
+            | Trap::UnalignedPointer,
+        ) => (FaultKind::Contract, format!("gave something that is no value ({cause})")),
+        Some(_) => (FaultKind::Trap, format!("trapped ({cause})")),
+        None if error.is::<PoolConcurrencyLimitError>() => {
+            (FaultKind::NoInstance, format!("found no instance ({cause})"))
+        }
+        None if function.is_none() => {
+            (FaultKind::NoInstance, format!("got no instance from the machine ({cause})"))
+        }
+        None => (FaultKind::Contract, format!("broke the contract ({cause})")),
+    }
+}
+
+/// The innermost functions that are known by name.
+fn frames(error: &wasmtime::Error) -> String {
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let names = trace.frames().iter().filter_map(wasmtime::FrameInfo::func_name);
+    let names: Vec<_> = names.take(MAX_FRAMES).collect();
+    if names.is_empty() { String::new() } else { format!("; in {}", names.join(" < ")) }
+}
+
+/// `decide` of bank/account (component 0123456789ab) WHAT.
+pub(super) fn detail(behaviour: &Behaviour, function: Option<Function>, what: &str) -> String {
+    let function = function.map_or("the start", Function::name);
+    let digest = behaviour.component.digest.short();
+    let what: String = what.chars().take(MAX_DETAIL).collect();
+    format!("`{function}` of {} (component {digest}) {what}", behaviour.name())
+}

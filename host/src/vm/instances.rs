@@ -1,0 +1,165 @@
+//! Who may have an instance: the limit, and the instances that wait for their actor's next call.
+//!
+//! Every instance holds a [`Permit`]; there are as many as the machine bears. An instance that
+//! nobody calls is kept here under its guest's key, and is given up, longest idle first, when
+//! another guest needs a permit. A guest that finds all of them busy waits.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use lru::LruCache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Instances of `T` and the permits for them.
+pub(super) struct Instances<T> {
+    permits: Arc<Semaphore>,
+    max: usize,
+    kept: Mutex<Kept<T>>,
+}
+
+struct Kept<T> {
+    idle: LruCache<u64, T>,
+    waiting: usize,
+    next_key: u64,
+}
+
+/// The right to have one instance; given back when dropped.
+pub(super) struct Permit {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<T> Instances<T> {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))),
+            max,
+            kept: Mutex::new(Kept { idle: LruCache::unbounded(), waiting: 0, next_key: 0 }),
+        }
+    }
+
+    /// Most instances at once.
+    pub(super) const fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Instances now, idle ones included.
+    pub(super) fn alive(&self) -> usize {
+        self.max - self.permits.available_permits().min(self.max)
+    }
+
+    /// A key that no other guest has.
+    pub(super) fn new_key(&self) -> u64 {
+        let mut kept = self.kept();
+        kept.next_key += 1;
+        kept.next_key
+    }
+
+    /// The idle instance of a guest.
+    pub(super) fn take(&self, key: u64) -> Option<T> {
+        self.kept().idle.pop(&key)
+    }
+
+    /// Keeps an instance until its guest's next call, unless somebody waits for its permit.
+    pub(super) fn keep(&self, key: u64, instance: T) {
+        let mut kept = self.kept();
+        let given_up = if kept.waiting > 0 { Some(instance) } else { kept.idle.put(key, instance) };
+        drop(kept);
+        // Dropped without the lock: it returns memory to the kernel.
+        drop(given_up);
+    }
+
+    /// A permit for a new instance; takes the longest idle one if there is no other. `None` after
+    /// `patience`.
+    pub(super) async fn permit(&self, patience: Duration) -> Option<Permit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(Permit { _permit: permit });
+        }
+        let _waiting = {
+            let mut kept = self.kept();
+            let oldest = kept.idle.pop_lru();
+            kept.waiting += 1;
+            drop(kept);
+            drop(oldest);
+            Waiting(self)
+        };
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        let permit = tokio::time::timeout(patience, permit).await.ok()?.ok()?;
+        Some(Permit { _permit: permit })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept<T>> {
+        // Nothing under the lock can panic half-way.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Waiting<'a, T>(&'a Instances<T>);
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        self.0.kept().waiting -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Held {
+        name: &'static str,
+        _permit: Permit,
+    }
+
+    async fn held(instances: &Instances<Held>, name: &'static str) -> Held {
+        Held { name, _permit: instances.permit(Duration::from_secs(60)).await.unwrap() }
+    }
+
+    #[tokio::test]
+    async fn the_longest_idle_goes_first() {
+        let instances = Instances::new(2);
+        instances.keep(1, held(&instances, "a").await);
+        instances.keep(2, held(&instances, "b").await);
+        let touched = instances.take(1).unwrap();
+        instances.keep(1, touched);
+        instances.keep(3, held(&instances, "c").await);
+        assert!(instances.take(2).is_none(), "b was idle longest");
+        assert_eq!(instances.take(1).unwrap().name, "a");
+        assert_eq!(instances.alive(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_waits_for_a_busy_instance_but_not_for_ever() {
+        let instances = Arc::new(Instances::new(1));
+        let busy = held(&instances, "busy").await;
+        assert!(instances.permit(Duration::from_millis(100)).await.is_none());
+        let waiter = tokio::spawn({
+            let instances = Arc::clone(&instances);
+            async move { instances.permit(Duration::from_secs(60)).await.is_some() }
+        });
+        while instances.kept().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        instances.keep(1, busy);
+        assert!(waiter.await.unwrap());
+        assert_eq!((instances.alive(), instances.kept().waiting), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_waiter_that_goes_away_is_not_counted() {
+        let instances = Arc::new(Instances::new(1));
+        let busy = held(&instances, "busy").await;
+        let waiter = tokio::spawn({
+            let instances = Arc::clone(&instances);
+            async move { instances.permit(Duration::from_secs(60)).await.is_some() }
+        });
+        while instances.kept().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        waiter.abort();
+        assert!(waiter.await.unwrap_err().is_cancelled());
+        instances.keep(7, busy);
+        assert!(instances.take(7).is_some(), "kept, for nobody waits");
+    }
+}

@@ -1,0 +1,175 @@
+//! Loading: what is taken, and how what is not is told.
+
+use super::*;
+
+async fn refused(bytes: impl Into<bytes::Bytes>) -> LoadError {
+    sandbox(1).load(bytes.into()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn what_is_no_component_is_told_apart() {
+    let module = wat::parse_str("(module)").unwrap();
+    assert_eq!(refused(module).await, LoadError::CoreModule);
+    assert!(matches!(refused("hello").await, LoadError::NotAComponent(_)));
+    assert!(matches!(refused("").await, LoadError::NotAComponent(_)));
+    let whole = component(WIT, WAT);
+    let cut = whole[..whole.len() / 2].to_vec();
+    assert!(matches!(refused(cut).await, LoadError::NotAComponent(_)));
+    let small = SandboxConfig {
+        max_component_bytes: 100,
+        max_instances: Some(1),
+        ..SandboxConfig::default()
+    };
+    let error = Sandbox::new(small).unwrap().load(whole.clone().into()).await.unwrap_err();
+    assert_eq!(error, LoadError::TooLarge { bytes: whole.len(), limit: 100 });
+}
+
+#[tokio::test]
+async fn imports_that_are_not_given_are_refused_by_name() {
+    for (import, name) in [
+        (r#"(import "get-secret" (func))"#, "`get-secret`"),
+        (r#"(import "evil:host/shell" (instance (export "run" (func))))"#, "`evil:host/shell`"),
+        (r#"(import "aether:host/types" (instance (export "run" (func))))"#, "`aether:host/types`"),
+        (r#"(import "wasi:http/types@0.2.6" (instance))"#, "`wasi:http/types@0.2.6`"),
+        (r#"(import "wasi:cli/exit@0.3.0" (instance))"#, "`wasi:cli/exit@0.3.0`"),
+        (r#"(import "wasi:cli/exit@0.2.0" (instance (export "nothing" (func))))"#, "nothing"),
+    ] {
+        let bytes = wat::parse_str(format!("(component {import})")).unwrap();
+        let error = refused(bytes).await;
+        let text = error.to_string();
+        assert!(matches!(error, LoadError::Import { .. }) && text.contains(name), "{text}");
+    }
+    for import in [
+        r#"(import "aether:host/types" (instance (type $c (record (field "at" u64))) (export "context" (type (eq $c)))))"#,
+        r#"(import "bank:model/types" (instance (type $c (record (field "at" u64))) (export "money" (type (eq $c)))))"#,
+        r#"(import "wasi:cli/exit@0.2.0" (instance (export "exit" (func (param "status" (result))))))"#,
+    ] {
+        let bytes = wat::parse_str(format!("(component {import})")).unwrap();
+        sandbox(1).load(bytes.into()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_component_names_its_aggregates() {
+    let loaded = sandbox(1).load(component(WIT, WAT).into()).await.unwrap();
+    assert_eq!(loaded.aggregates("test"), ["counter"]);
+    assert!(loaded.aggregates("bank").is_empty());
+    assert!(loaded.pooled());
+    assert_eq!(loaded.digest(), Digest::of(component(WIT, WAT)));
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_pool_runs_on_demand() {
+    let modules: String = (0..6)
+        .map(|n| format!("(core module $m{n}) (core instance (instantiate $m{n}))"))
+        .collect();
+    let bytes = wat::parse_str(format!("(component {modules})")).unwrap();
+    assert!(!sandbox(1).load(bytes.into()).await.unwrap().pooled());
+}
+
+#[tokio::test]
+async fn memory_to_start_with_is_limited() {
+    let wat = WAT.replace(r#"(export "memory") 2"#, r#"(export "memory") 2000"#);
+    let bytes = component(WIT, &wat);
+    let error = refused(bytes.clone()).await;
+    assert_eq!(error, LoadError::Memory { needs: 2000 << 16, limit: 64 << 20 });
+    let wat = WAT.replace(r#"(export "memory") 2"#, r#"(export "memory") 100"#);
+    let loaded = sandbox(1).load(component(WIT, &wat).into()).await.unwrap();
+    let model = model(Runtime { memory: 1 << 20, ..Runtime::default() });
+    let error = loaded.behaviour(&Arc::new(model), "counter").unwrap_err();
+    assert_eq!(error, LoadError::Memory { needs: 100 << 16, limit: 1 << 20 });
+}
+
+/// The message for the counter against a model that was changed.
+async fn mismatch(change: impl Fn(&mut Aggregate)) -> String {
+    let loaded = sandbox(1).load(component(WIT, WAT).into()).await.unwrap();
+    let mut model = model(Runtime::default());
+    change(&mut model.aggregates["counter"]);
+    match loaded.behaviour(&Arc::new(model), "counter").unwrap_err() {
+        error @ LoadError::Mismatch { .. } => error.to_string(),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn the_element_that_differs_is_named_with_both_types() {
+    let text = mismatch(|counter| counter.events["added"].fields[0].ty = Type::U32).await;
+    assert!(text.ends_with("`counter.event.added.n` is `u64`, the model says `u32`"), "{text}");
+    let text = mismatch(|counter| counter.state = fields(&[("total", Type::U64)])).await;
+    assert!(text.contains("`counter.state` has the field `count: u64`"), "{text}");
+    let text = mismatch(|counter| counter.state.extend(fields(&[("open", Type::Bool)]))).await;
+    assert!(text.contains("`counter.state` has no field `open`"), "{text}");
+    let text = mismatch(|counter| {
+        counter.commands.shift_remove("spin");
+    })
+    .await;
+    assert!(text.contains("`counter.command` has the case `spin`"), "{text}");
+    let text = mismatch(|counter| counter.rejections.clear()).await;
+    assert!(text.contains("`counter.decide`") && text.contains("`result<list<event>>`"), "{text}");
+    let text = mismatch(|counter| counter.events["added"].fields.clear()).await;
+    assert!(text.contains("`counter.event.added` carries `record { n: u64 }`"), "{text}");
+    let text = mismatch(|counter| {
+        counter.commands["spin"].fields = fields(&[("n", Type::List(Box::new(Type::U8)))]);
+    })
+    .await;
+    assert!(text.contains("carries nothing, the model says `record { n: list<u8> }`"), "{text}");
+}
+
+#[tokio::test]
+async fn an_interface_that_is_not_there_is_named_with_those_that_are() {
+    let loaded = sandbox(1).load(component(WIT, WAT).into()).await.unwrap();
+    let mut model = model(Runtime::default());
+    let counter = model.aggregates["counter"].clone();
+    model.aggregates.insert("account".into(), counter);
+    let model = Arc::new(model);
+    let text = loaded.behaviour(&model, "account").unwrap_err().to_string();
+    assert!(
+        text.contains("`test:model/account`") && text.contains("`test:model/counter`"),
+        "{text}"
+    );
+    assert!(loaded.behaviour(&model, "other").is_err());
+}
+
+#[tokio::test]
+async fn the_context_may_be_any_part_of_what_the_host_knows() {
+    let all = "record context { id: string, version: u64, command-id: string, correlation-id: string, at: u64, by: option<string>, seed: u64 }";
+    let declared = "record context { at: u64, seed: u64 }";
+    for (context, expected) in [
+        ("record context { at: u64, seed: u64 }", None),
+        ("record context { seed: u64, at: u64 }", None),
+        ("record context { at: u64, mood: u64 }", Some("`mood`")),
+        ("record context { at: u64, seed: s64 }", Some("`counter.context.seed` is `s64`")),
+    ] {
+        let bytes = component(&WIT.replace(declared, context), WAT);
+        let loaded = sandbox(1).load(bytes.into()).await.unwrap();
+        let result = loaded.behaviour(&Arc::new(model(Runtime::default())), "counter");
+        match (result, expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(words)) => assert!(error.to_string().contains(words), "{error}"),
+            (result, _) => panic!("{context}: {result:?}"),
+        }
+    }
+    // Twelve flat parameters instead of five: the same function with the rest ignored.
+    let signature = "(param $clock i64) (param $seed i64) (param $state i64)";
+    let longer = "(param i32 i32 i64 i32 i32 i32 i32) (param $clock i64) (param i32 i32 i32) (param $seed i64) (param $state i64)";
+    let bytes = component(&WIT.replace(declared, all), &WAT.replace(signature, longer));
+    let loaded = sandbox(1).load(bytes.into()).await.unwrap();
+    let counter = loaded.behaviour(&Arc::new(model(Runtime::default())), "counter").unwrap();
+    assert_eq!(answer(&mut guest(&counter, "a"), "see", 0).await, added(1_234_567 + 3));
+}
+
+#[tokio::test]
+async fn a_sandbox_takes_compiled_code_from_its_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let config = SandboxConfig {
+        cache_dir: Some(root.path().join("code")),
+        max_instances: Some(1),
+        ..SandboxConfig::default()
+    };
+    for _ in 0..2 {
+        let sandbox = Sandbox::new(config.clone()).unwrap();
+        let counter = counter(&sandbox, Runtime::default()).await;
+        assert_eq!(answer(&mut guest(&counter, "a"), "add", 1).await, added(1));
+        assert_eq!(std::fs::read_dir(root.path().join("code")).unwrap().count(), 1);
+    }
+}

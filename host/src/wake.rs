@@ -1,0 +1,411 @@
+//! How a VM comes to be and stays true: snapshot and tail, chain verified, folded by its component.
+//!
+//! A VM never moves on anything but records of the log. What it reads must continue the chain it
+//! stands on; a record that does not, or the absence of the one it stands on, quarantines the
+//! actor. State, chain and ledger move together, one page of records at a time.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    address::Address,
+    clock,
+    env::Env,
+    failure::{Code, Failure},
+    json::{Packed, PackedCase, Reader},
+    ledger::Ledger,
+    record::{Chain, Damage, Position, Record},
+    served::Realm,
+    snapshot,
+    store::{self, Freshness, Page},
+    vm::{Budget, Fault, FaultKind, Guest},
+};
+
+/// Events folded in one call: beyond this, a call only gets longer (`wasm.md` §5 of the measured
+/// facts: 256 is within 10 % of 1,024).
+const FOLD_BATCH: usize = 256;
+
+/// The first pause before a log is read again that does not show yet what it must hold.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+
+/// The longest such pause: elections take seconds.
+const LAST_PAUSE: Duration = Duration::from_millis(100);
+
+/// An actor that is awake in this host.
+#[derive(Debug)]
+pub struct Vm {
+    /// Its address.
+    pub actor: Address,
+    /// Its aggregate as it is served.
+    pub realm: Arc<Realm>,
+    /// The end of its log as far as it is folded: version, position, digest.
+    pub chain: Chain,
+    /// Its state there.
+    pub state: Packed,
+    /// Its recent commands.
+    pub ledger: Ledger,
+    /// Its code.
+    pub guest: Guest,
+    /// The version of its newest snapshot.
+    pub snapshot_version: u64,
+    /// Whether it may be asked.
+    pub standing: Standing,
+}
+
+/// How far a VM can be trusted to stand at the end of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has read its log to the end, and knows what became of its own appends.
+    Settled,
+    /// The records after its snapshot are not folded yet. `unsure`: an append of an earlier VM in
+    /// this host was not settled either.
+    Waking {
+        /// Whether only the leader's word will do.
+        unsure: bool,
+    },
+    /// The outcome of its last append is not known.
+    Unsettled,
+}
+
+/// Begins to wake `actor`: as its newest snapshot has it, or as it was born. The records after
+/// that are folded by [`Vm::settle`], a page at a time, so that what was folded is kept even if a
+/// caller's deadline ends before a long log does.
+///
+/// # Errors
+/// `unavailable` if the store cannot answer, `component-fault` if the component cannot begin.
+pub async fn restore(
+    env: &Env,
+    realm: &Arc<Realm>,
+    actor: &Address,
+    deadline: Instant,
+) -> Result<Vm, Failure> {
+    let key = realm.snapshot_key;
+    let kept = env.ask("snapshot", deadline, env.store.snapshot(actor, &key)).await?;
+    let kept = kept.and_then(|kept| snapshot::decode(actor, &realm.plans().state, &kept));
+    let mut guest = realm.behaviour.guest(actor);
+    let (chain, state, ledger) = match kept {
+        Some(kept) => (kept.chain, kept.state, kept.ledger),
+        None => {
+            let state = guest.initial(&mut Budget::new(realm.runtime.deadline)).await;
+            let state = state.map_err(|fault| faulted(env, realm, actor, &fault))?;
+            (Chain::start(actor), state, Ledger::default())
+        }
+    };
+    let snapshot_version = chain.version;
+    Ok(Vm {
+        actor: actor.clone(),
+        realm: realm.clone(),
+        chain,
+        state,
+        ledger,
+        guest,
+        snapshot_version,
+        standing: Standing::Waking { unsure: env.is_unsettled(actor) },
+    })
+}
+
+impl Vm {
+    /// Reads and folds every record after the one that this VM stands on, at least up to
+    /// `at_least`. Gives the number of events folded.
+    ///
+    /// # Errors
+    /// `unavailable` if the store cannot answer in time, `quarantined` if the log is damaged,
+    /// `component-fault` if the component cannot fold its own events. The VM then stands where it
+    /// stood, or at the end of a page in between.
+    pub async fn catch_up(
+        &mut self,
+        env: &Env,
+        freshness: Freshness,
+        at_least: Position,
+        deadline: Instant,
+    ) -> Result<u64, Failure> {
+        let before = self.chain.version;
+        let mut freshness = freshness;
+        // The record that it stands on is read once more, to see that the log still holds it.
+        let mut proven = before == 0;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let from = Position(self.chain.position.0 + u64::from(proven));
+            let read = env.store.read(&self.actor, from, freshness);
+            let page = env.ask("read", deadline, read).await?;
+            let more = page.more;
+            match self.take_in(env, page, proven).await? {
+                Taken::Moved if more => proven = true,
+                Taken::Moved if self.chain.position >= at_least => break,
+                Taken::Adrift if freshness == Freshness::Leader => {
+                    return Err(self.adrift(env).await);
+                }
+                // A replica may lag behind: what is missing there the leader has.
+                Taken::Adrift | Taken::Moved if freshness == Freshness::Any => {
+                    freshness = Freshness::Leader;
+                }
+                // What a refusal named is not readable yet, as around an election.
+                Taken::Adrift | Taken::Moved => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+            }
+            if clock::now() >= deadline {
+                return Err(self.fail(
+                    Code::Unavailable,
+                    "its log could not be read to the end before the deadline; this request stored nothing, try again",
+                ));
+            }
+        }
+        Ok(self.chain.version - before)
+    }
+
+    /// Whether this VM's version is the log's last. If others have written, it catches up and
+    /// says no.
+    ///
+    /// # Errors
+    /// As [`wake`].
+    pub async fn is_current(&mut self, env: &Env, deadline: Instant) -> Result<bool, Failure> {
+        if !env.store.is_shared() {
+            return Ok(true);
+        }
+        let head = env.ask("head", deadline, env.store.head(&self.actor)).await?;
+        if head == self.chain.position {
+            return Ok(true);
+        }
+        self.catch_up(env, Freshness::Leader, head, deadline).await?;
+        Ok(false)
+    }
+
+    /// Reads what it does not know yet: the rest of its log after waking, or what really happened
+    /// after an append whose outcome was not known.
+    ///
+    /// # Errors
+    /// As [`Self::catch_up`].
+    pub async fn settle(&mut self, env: &Env, deadline: Instant) -> Result<(), Failure> {
+        let (freshness, woken) = match self.standing {
+            Standing::Settled => return Ok(()),
+            Standing::Unsettled => (Freshness::Leader, false),
+            Standing::Waking { unsure: true } => (Freshness::Leader, true),
+            Standing::Waking { unsure: false } => (Freshness::Any, true),
+        };
+        let begun = clock::now();
+        let folded = self.catch_up(env, freshness, Position(0), deadline).await?;
+        self.standing = Standing::Settled;
+        env.forget_unsettled(&self.actor);
+        if woken {
+            let (realm, actor) = (&self.realm, &self.actor);
+            let snapshot = self.snapshot_version > 0;
+            env.metrics.wake(&realm.context, &realm.aggregate, folded, snapshot, begun.elapsed());
+            tracing::debug!(%actor, version = self.chain.version, folded, snapshot, "awake");
+        }
+        Ok(())
+    }
+
+    /// Lets go of the VM. If an append of it was not settled, the next one will ask the leader.
+    pub fn forget(self, env: &Env) {
+        if matches!(self.standing, Standing::Unsettled | Standing::Waking { unsure: true }) {
+            env.note_unsettled(self.actor);
+        }
+    }
+
+    /// The state as a snapshot to be kept, now or beside the next turns; none without events.
+    pub fn snapshot(&mut self) -> Option<DueSnapshot> {
+        let (actor, realm) = (self.actor.clone(), self.realm.clone());
+        let (key, plan) = (realm.snapshot_key, &realm.plans().state);
+        let kept = snapshot::encode(&actor, key, plan, &self.chain, &self.state, &self.ledger)?;
+        self.snapshot_version = self.chain.version;
+        Some(DueSnapshot { actor, realm, kept })
+    }
+
+    /// A failure that names this actor and its version.
+    pub fn fail(&self, code: Code, what: &str) -> Failure {
+        let mut failure = Failure::new(code, format!("{}: {what}", self.actor));
+        failure.actor = Some(self.actor.clone());
+        failure.version = Some(self.chain.version);
+        failure
+    }
+
+    /// A failure of the component.
+    pub fn faulted(&self, env: &Env, fault: &Fault) -> Failure {
+        let mut failure = faulted(env, &self.realm, &self.actor, fault);
+        failure.version = Some(self.chain.version);
+        failure
+    }
+
+    /// Folds one page of records.
+    async fn take_in(&mut self, env: &Env, page: Page, proven: bool) -> Result<Taken, Failure> {
+        let mut records = page.records.iter();
+        if !proven {
+            match records.next() {
+                Some(first) if self.chain.stands_on(first) => {}
+                _ => return Ok(Taken::Adrift),
+            }
+        }
+        let (mut chain, mut ledger) = (self.chain.clone(), self.ledger.clone());
+        let mut events = Vec::new();
+        for stored in records {
+            let record = match chain.accept(stored) {
+                Ok(record) => record,
+                Err(damage) => return Err(self.damaged(env, &damage).await),
+            };
+            if let Some(failure) = newer(&self.realm, &self.actor, &record) {
+                return Err(failure);
+            }
+            if let Err(damage) = decode_events(&self.realm, stored.position, &record, &mut events) {
+                return Err(self.damaged(env, &damage).await);
+            }
+            ledger.remember(&record, stored.position, self.realm.runtime.dedupe as usize);
+        }
+        if !events.is_empty() {
+            self.state = self.fold(env, &events).await?;
+            (self.chain, self.ledger) = (chain, ledger);
+        }
+        Ok(Taken::Moved)
+    }
+
+    /// The state after `events`, in batches; a batch that is too much for its budget is halved.
+    async fn fold(&mut self, env: &Env, events: &[PackedCase]) -> Result<Packed, Failure> {
+        let (guest, state) = (&mut self.guest, self.state.clone());
+        let folded = fold(guest, state, events, env.limits.replay_budget).await;
+        folded.map_err(|fault| match fault.kind {
+            FaultKind::Deadline => self.fail(
+                Code::Unavailable,
+                &format!("replaying one of its events took longer than the replay budget: {fault}"),
+            ),
+            _ => self.faulted(env, &fault),
+        })
+    }
+
+    /// Quarantines the actor, unless the damage is only that this build is too old.
+    async fn damaged(&self, env: &Env, damage: &Damage) -> Failure {
+        match damage {
+            Damage::Format { .. } => self.fail(Code::Unavailable, &damage.to_string()),
+            _ => env.quarantine(&self.actor, damage).await,
+        }
+    }
+
+    /// The log does not hold the record that this VM stands on, and the leader has said so.
+    async fn adrift(&self, env: &Env) -> Failure {
+        match self.chain.digest {
+            Some(digest) => {
+                let damage = Damage::LogBehind { position: self.chain.position, digest };
+                env.quarantine(&self.actor, &damage).await
+            }
+            None => self.fail(Code::Unavailable, "its log could not be read"),
+        }
+    }
+}
+
+/// A snapshot on its way to the store.
+#[derive(Debug)]
+pub struct DueSnapshot {
+    actor: Address,
+    realm: Arc<Realm>,
+    kept: store::Snapshot,
+}
+
+impl DueSnapshot {
+    /// Keeps it. Failing costs nothing but time at the next wake, so it is only counted and told.
+    pub async fn keep(self, env: &Env) {
+        let actor = &self.actor;
+        let (bytes, limit) = (self.kept.bytes.len(), env.store.record_limit());
+        let result = if bytes > limit {
+            tracing::warn!(%actor, bytes, limit, "snapshot skipped: it is over the record limit; waking this actor reads its whole log");
+            "skipped"
+        } else if let Err(error) = env.store.save_snapshot(actor, self.kept).await {
+            tracing::warn!(%actor, %error, "snapshot not written");
+            "failed"
+        } else {
+            "written"
+        };
+        env.metrics.snapshot(&self.realm.context, &self.realm.aggregate, result);
+    }
+}
+
+enum Taken {
+    /// The page was folded.
+    Moved,
+    /// The page does not begin with the record that the VM stands on.
+    Adrift,
+}
+
+/// A record of a newer deployment than the one that is served: it is not to be read with old code.
+pub fn newer(realm: &Realm, actor: &Address, record: &Record) -> Option<Failure> {
+    (record.deployment > realm.deployment).then(|| {
+        let detail = format!(
+            "{actor}: deployment {} wrote to it; this host serves deployment {}: start it with the newer model",
+            record.deployment, realm.deployment
+        );
+        Failure::new(Code::Unavailable, detail).for_actor(actor)
+    })
+}
+
+/// The events of a record as the code of `realm` takes them.
+///
+/// # Errors
+/// [`Damage::Unreadable`]: the model has no such event, or its data does not fit.
+pub fn decode_events(
+    realm: &Realm,
+    position: Position,
+    record: &Record,
+    events: &mut Vec<PackedCase>,
+) -> Result<(), Damage> {
+    let cases = &realm.plans().events;
+    for (version, _, event) in record.events() {
+        let unreadable = |why: String| Damage::Unreadable {
+            position,
+            reason: format!("event `{}` of version {version}: {why}", event.name),
+        };
+        let known = cases.index_of(&event.name).and_then(|case| Some((case, cases.get(case)?.1)));
+        let (case, plan) =
+            known.ok_or_else(|| unreadable("the model has no such event".to_owned()))?;
+        let fields = Reader::Log
+            .read(plan, event.data.get().as_bytes())
+            .map_err(|error| unreadable(error.to_string()))?;
+        events.push(PackedCase { case, fields });
+    }
+    Ok(())
+}
+
+/// The state after `events`, in batches; a batch that overruns its budget is halved.
+///
+/// # Errors
+/// What the component failed with; [`FaultKind::Deadline`] if a single event takes too long.
+pub async fn fold(
+    guest: &mut Guest,
+    mut state: Packed,
+    events: &[PackedCase],
+    budget: Duration,
+) -> Result<Packed, Fault> {
+    let mut batch = FOLD_BATCH;
+    let mut rest = events;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(batch.min(rest.len()));
+        match guest.evolve(&state, now, &mut Budget::new(budget)).await {
+            Ok(next) => {
+                state = next;
+                rest = later;
+            }
+            Err(fault) if fault.kind == FaultKind::Deadline && now.len() > 1 => {
+                batch = now.len() / 2
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(state)
+}
+
+/// A failure of the component of `realm` while it served `actor`.
+pub fn faulted(env: &Env, realm: &Realm, actor: &Address, fault: &Fault) -> Failure {
+    let (code, reason) = match fault.kind {
+        FaultKind::Trap => (Code::ComponentFault, "trap"),
+        FaultKind::Deadline => (Code::ComponentFault, "deadline"),
+        FaultKind::Memory => (Code::ComponentFault, "memory"),
+        FaultKind::Contract => (Code::ComponentFault, "contract"),
+        FaultKind::NoInstance => (Code::Overloaded, "no-instance"),
+    };
+    env.metrics.fault(&realm.context, &realm.aggregate, reason);
+    let mut failure = Failure::new(code, format!("{actor}: {fault}; nothing was stored"));
+    failure.reason = Some(reason);
+    failure.actor = Some(actor.clone());
+    failure.component = Some(realm.behaviour.component());
+    failure
+}
