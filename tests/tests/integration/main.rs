@@ -1,0 +1,23 @@
+//! The integration tests, as one binary: each module is a part of the product.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "what fails here is a failed test, in helpers too"
+)]
+
+mod bank_http;
+mod bank_model;
+mod cli;
+mod crash;
+mod evolution;
+mod hostile;
+mod jetstream;
+mod many_actors;
+mod process;
+mod readme;
+mod requests;
+mod scenarios;
+mod tidy;
+mod turns;
+mod two_hosts;
