@@ -118,6 +118,7 @@ pub async fn at_start(
             )));
         }
     }
+    // From here on other hosts know that this one lives, before it reads what it will serve.
     registry.others(here).await?;
     let mut served = BTreeMap::new();
     for (bundle, model) in bundles.iter().zip(models) {

@@ -61,16 +61,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             _ => bail!("`{both}`: expected CONTEXT/AGGREGATE, e.g. bank/account"),
         },
     };
-    let body = match args.connection.client().get(&path)?.success() {
-        Ok(body) => body,
-        Err(status) => return Ok(status),
-    };
-    if args.json {
-        print::line(&body);
-    } else {
-        print::text(&shown(&serde_json::from_str(&body)?));
-    }
-    Ok(ExitCode::SUCCESS)
+    args.connection.client().get(&path)?.print(args.json, shown)
 }
 
 fn shown(told: &Told) -> String {

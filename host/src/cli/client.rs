@@ -4,12 +4,13 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::bail;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use ureq::{
     Agent, Body,
     http::{Request, Response},
 };
 
+use super::print;
 use crate::{address::Address, config::units, gateway::problem};
 
 /// How much longer than the host's own deadline the client waits for its answer.
@@ -148,17 +149,27 @@ impl Client<'_> {
 pub struct Unreachable(pub String);
 
 impl Answer {
-    /// The body of a success, or the status to exit with after the failure was printed.
+    /// Prints the answer: a success as the host gave it with `json`, else by `shown`; a failure as
+    /// its code and its explanation. Gives the status to exit with.
     ///
     /// # Errors
-    /// The status by the table of codes.
-    pub fn success(self) -> Result<String, ExitCode> {
-        if (200..300).contains(&self.status) {
-            return Ok(self.body);
+    /// If the host's answer is not what `shown` expects, as from a host of another version.
+    pub fn print<T: DeserializeOwned>(
+        self,
+        json: bool,
+        shown: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<ExitCode> {
+        if !(200..300).contains(&self.status) {
+            let (said, status) = explain(self.status, &self.body);
+            eprintln!("{said}");
+            return Ok(ExitCode::from(status));
         }
-        let (said, status) = explain(self.status, &self.body);
-        eprintln!("{said}");
-        Err(ExitCode::from(status))
+        if json {
+            print::line(&self.body);
+        } else {
+            print::text(&shown(&serde_json::from_str(&self.body)?));
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

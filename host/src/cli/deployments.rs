@@ -27,16 +27,8 @@ struct Told {
 /// # Errors
 /// If the host cannot be reached.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let body = match args.connection.client().get("/admin/deployments")?.success() {
-        Ok(body) => body,
-        Err(status) => return Ok(status),
-    };
-    if args.json {
-        print::line(&body);
-    } else {
-        print::text(&shown(&serde_json::from_str::<Told>(&body)?.deployments));
-    }
-    Ok(ExitCode::SUCCESS)
+    let answer = args.connection.client().get("/admin/deployments")?;
+    answer.print(args.json, |told: &Told| shown(&told.deployments))
 }
 
 fn shown(all: &[Deployment]) -> String {

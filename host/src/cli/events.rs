@@ -54,16 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("limit", args.limit.map(|n| n.to_string())),
     ]);
     let path = format!("{}/events{query}", path(&args.address));
-    let body = match args.connection.client().get(&path)?.success() {
-        Ok(body) => body,
-        Err(status) => return Ok(status),
-    };
-    if args.json {
-        print::line(&body);
-    } else {
-        print::text(&shown(&serde_json::from_str(&body)?));
-    }
-    Ok(ExitCode::SUCCESS)
+    args.connection.client().get(&path)?.print(args.json, shown)
 }
 
 fn shown(told: &Told) -> String {

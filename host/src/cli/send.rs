@@ -75,16 +75,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         print::line(&answer.body);
         return Ok(ExitCode::FAILURE);
     }
-    let body = match answer.success() {
-        Ok(body) => body,
-        Err(status) => return Ok(status),
-    };
-    if args.json {
-        print::line(&body);
-    } else {
-        print::text(&shown(&serde_json::from_str(&body)?));
-    }
-    Ok(ExitCode::SUCCESS)
+    answer.print(args.json, shown)
 }
 
 fn shown(told: &Told) -> String {

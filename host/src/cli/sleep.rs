@@ -35,16 +35,8 @@ struct Told {
 /// If the host cannot be reached.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let path = format!("{}/sleep", path(&args.address));
-    let body = match args.connection.client().post(&path, &[], String::new())?.success() {
-        Ok(body) => body,
-        Err(status) => return Ok(status),
-    };
-    if args.json {
-        print::line(&body);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let told: Told = serde_json::from_str(&body)?;
-    let before = if told.was_awake { "" } else { " already" };
-    print::line(&print::plain(&format!("{} is asleep{before}", told.actor)));
-    Ok(ExitCode::SUCCESS)
+    args.connection.client().post(&path, &[], String::new())?.print(args.json, |told: &Told| {
+        let before = if told.was_awake { "" } else { " already" };
+        format!("{}\n", print::plain(&format!("{} is asleep{before}", told.actor)))
+    })
 }

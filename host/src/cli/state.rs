@@ -51,16 +51,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("consistency", args.local.then(|| "local".to_owned())),
     ]);
     let path = format!("{}{query}", path(&args.address));
-    let body = match args.connection.client().get(&path)?.success() {
-        Ok(body) => body,
-        Err(status) => return Ok(status),
-    };
-    if args.json {
-        print::line(&body);
-    } else {
-        print::text(&shown(&serde_json::from_str(&body)?));
-    }
-    Ok(ExitCode::SUCCESS)
+    args.connection.client().get(&path)?.print(args.json, shown)
 }
 
 fn shown(told: &Told) -> String {

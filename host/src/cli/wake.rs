@@ -35,15 +35,10 @@ struct Told {
 /// If the host cannot be reached.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let path = format!("{}/wake", path(&args.address));
-    let body = match args.connection.client().post(&path, &[], String::new())?.success() {
-        Ok(body) => body,
-        Err(status) => return Ok(status),
-    };
-    if args.json {
-        print::line(&body);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let told: Told = serde_json::from_str(&body)?;
-    print::line(&print::plain(&format!("{} is awake at version {}", told.actor, told.version)));
-    Ok(ExitCode::SUCCESS)
+    args.connection.client().post(&path, &[], String::new())?.print(args.json, |told: &Told| {
+        format!(
+            "{}\n",
+            print::plain(&format!("{} is awake at version {}", told.actor, told.version))
+        )
+    })
 }
