@@ -23,6 +23,11 @@ const MAX_DETAIL: usize = 600;
 /// Functions of the component that a fault names, innermost first.
 const MAX_FRAMES: usize = 4;
 
+/// Most tries to find a slot of the pool. A [`Permit`] says that there is one, but wasmtime looks
+/// through its shards one after the other (`index_allocator.rs`): in a full pool it misses a slot
+/// that is freed in a shard that it has left while another is taken in the one it comes to.
+const POOL_TRIES: usize = 16;
+
 /// An instance and the permit that it holds.
 pub(super) struct Instance {
     // Dropped in this order: the permit says that the memory has been given back.
@@ -30,6 +35,9 @@ pub(super) struct Instance {
     functions: [Func; 3],
     _permit: Permit,
 }
+
+/// A store with the component's functions in it.
+type Placed = (Store<World>, [Func; 3]);
 
 /// A failed try, and what was printed in it.
 pub(super) struct Failure {
@@ -45,6 +53,27 @@ impl Instance {
         permit: Permit,
         limit: Limit,
     ) -> Result<Self, Failure> {
+        let mut tries = 1;
+        let made = loop {
+            match Self::place(behaviour, actor, limit) {
+                Err(failed) if failed.0.is::<PoolConcurrencyLimitError>() && tries < POOL_TRIES => {
+                    tries += 1;
+                }
+                made => break made,
+            }
+        };
+        match made {
+            Ok((store, functions)) => Ok(Self { store, functions, _permit: permit }),
+            Err(failed) => Err(failure(behaviour, None, &failed.0, &failed.1)),
+        }
+    }
+
+    /// One try to make an instance; what was printed in a failed one is in its world.
+    fn place(
+        behaviour: &Behaviour,
+        actor: &Address,
+        limit: Limit,
+    ) -> Result<Placed, Box<(wasmtime::Error, World)>> {
         let shared = &behaviour.component.shared;
         let pre = &behaviour.component.pre;
         let mut world = World::new(behaviour.memory, seed(actor));
@@ -69,8 +98,8 @@ impl Instance {
             ])
         });
         match functions {
-            Ok(functions) => Ok(Self { store, functions, _permit: permit }),
-            Err(error) => Err(failure(behaviour, None, &error, store.data())),
+            Ok(functions) => Ok((store, functions)),
+            Err(error) => Err(Box::new((error, store.into_data()))),
         }
     }
 
