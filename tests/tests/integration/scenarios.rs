@@ -57,6 +57,13 @@ fn the_example_is_green_and_every_note_is_touched() {
 }
 
 #[test]
+fn the_journal_that_faults_are_tested_with_is_green() {
+    let (status, results) = json_of(&[&workspace::journal_model().unwrap()]);
+    assert_eq!((status, &results["failed"]), (Some(0), &json!(0)), "{results}");
+    assert_eq!(results["untouched"], json!([]));
+}
+
+#[test]
 fn one_wrong_line_is_red_with_what_was_expected_and_what_came() {
     let model =
         broken_bank("bank-that-lies", "let balance = self.balance;", "let balance = amount;")
