@@ -142,6 +142,12 @@ impl Operation {
         }
     }
 
+    /// Whether it asked for the state.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        matches!(self.request, Request::Read)
+    }
+
     /// The version that the answer told, if it told one.
     #[must_use]
     pub const fn version(&self) -> Option<u64> {

@@ -55,7 +55,7 @@ pub enum Decision {
 }
 
 /// An event before it has a version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fact {
     /// Its name in the model.
     pub name: String,
