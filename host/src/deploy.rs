@@ -15,6 +15,7 @@ use crate::{
     env::Env,
     host::{Bundle, StartError},
     served::{Realm, Served},
+    step::step,
     store::{ActivateError, Deployment, Presence},
     vm::{Behaviour, Component, Sandbox},
 };
@@ -225,7 +226,7 @@ async fn activate(
         at: clock::unix_ms(),
         by: format!("aether run {}", bundle.file),
     };
-    match env.store.activate(&deployment).await {
+    match step!("deploy.activate", env.store.activate(&deployment).await) {
         Ok(()) => {
             tracing::info!(context = %deployment.context, number, model = %deployment.model.short(), "deployed");
             Ok(deployment)

@@ -14,6 +14,7 @@ use crate::{
     failure::{Code, Failure},
     metrics::Metrics,
     record::Damage,
+    step::step,
     store::{EventStore, Quarantine, StoreError},
 };
 
@@ -86,7 +87,7 @@ impl Env {
         };
         tracing::error!(%actor, position = %mark.position, reason = %mark.reason, "quarantined");
         self.note_quarantine(actor.clone(), mark.clone());
-        if let Err(error) = self.store.quarantine(actor, &mark).await {
+        if let Err(error) = step!("env.quarantine", self.store.quarantine(actor, &mark).await) {
             tracing::error!(%actor, %error, "the quarantine could not be recorded in the store");
         }
         quarantined(actor, &mark)
@@ -115,7 +116,7 @@ impl Env {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, Failure> {
         let begun = clock::now();
-        let answer = tokio::time::timeout_at(deadline.into(), call).await;
+        let answer = step!("env.ask", tokio::time::timeout_at(deadline.into(), call).await);
         let ok = matches!(answer, Ok(Ok(_)));
         self.metrics.store(operation, ok, begun.elapsed());
         match answer {

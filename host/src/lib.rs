@@ -25,6 +25,7 @@ pub mod router;
 pub mod scenario;
 pub mod served;
 pub mod snapshot;
+pub mod step;
 pub mod store;
 pub mod turn;
 pub mod vm;

@@ -16,6 +16,7 @@ use crate::{
     failure::{Code, Failure},
     json::{PackedCase, write},
     record::{CommandMeta, Damage, EventData, FORMAT, Kind, Position, Record, Stored, Turn, parse},
+    step::step,
     store::{Append, AppendError, Freshness},
     vm::{Budget, Context, Decision},
     wake::{Standing, Vm},
@@ -109,11 +110,13 @@ async fn recall(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Option<Rep
     let mut candidates: Vec<Position> = vm.ledger.find(&command.id).collect();
     if candidates.is_empty() && command.id_by_caller && !vm.ledger.is_complete() {
         let find = env.store.find_command(&vm.actor, &command.id);
-        candidates = env.ask("find-command", command.deadline, find).await?;
+        candidates =
+            step!("turn.find-command", env.ask("find-command", command.deadline, find).await)?;
     }
     for position in candidates {
         let read = env.store.read(&vm.actor, position, Freshness::Leader);
-        let page = env.ask("read", command.deadline, read).await.map_err(unresolved)?;
+        let page = step!("turn.read", env.ask("read", command.deadline, read).await);
+        let page = page.map_err(unresolved)?;
         let stored = page.records.into_iter().find(|stored| stored.position == position);
         let Some(stored) = stored else {
             let damage = Damage::Missing { position };
@@ -267,7 +270,7 @@ async fn append(
         deadline: command.deadline,
     };
     let begun = clock::now();
-    let answer = env.store.append(append).await;
+    let answer = step!("turn.append", env.store.append(append).await);
     env.metrics.store("append", answer.is_ok(), begun.elapsed());
     match answer {
         Ok(position) => Ok(Some(Stored { position, bytes })),

@@ -19,6 +19,7 @@ use crate::{
     record::{Chain, Damage, Position, Record},
     served::Realm,
     snapshot,
+    step::step,
     store::{self, Freshness, Page},
     vm::{Budget, Fault, FaultKind, Guest},
 };
@@ -82,7 +83,8 @@ pub async fn restore(
     deadline: Instant,
 ) -> Result<Vm, Failure> {
     let key = realm.snapshot_key;
-    let kept = env.ask("snapshot", deadline, env.store.snapshot(actor, &key)).await?;
+    let kept = env.store.snapshot(actor, &key);
+    let kept = step!("wake.snapshot", env.ask("snapshot", deadline, kept).await)?;
     let kept = kept.and_then(|kept| snapshot::decode(actor, &realm.plans().state, &kept));
     let mut guest = realm.behaviour.guest(actor);
     let (chain, state, ledger) = match kept {
@@ -129,7 +131,7 @@ impl Vm {
         loop {
             let from = Position(self.chain.position.0 + u64::from(proven));
             let read = env.store.read(&self.actor, from, freshness);
-            let page = env.ask("read", deadline, read).await?;
+            let page = step!("wake.read", env.ask("read", deadline, read).await)?;
             let more = page.more;
             match self.take_in(env, page, proven).await? {
                 Taken::Moved if more => proven = true,
@@ -166,7 +168,8 @@ impl Vm {
         if !env.store.is_shared() {
             return Ok(true);
         }
-        let head = env.ask("head", deadline, env.store.head(&self.actor)).await?;
+        let head = env.store.head(&self.actor);
+        let head = step!("wake.head", env.ask("head", deadline, head).await)?;
         if head == self.chain.position {
             return Ok(true);
         }
@@ -310,7 +313,9 @@ impl DueSnapshot {
         let result = if bytes > limit {
             tracing::warn!(%actor, bytes, limit, "snapshot skipped: it is over the record limit; waking this actor reads its whole log");
             "skipped"
-        } else if let Err(error) = env.store.save_snapshot(actor, self.kept).await {
+        } else if let Err(error) =
+            step!("wake.save-snapshot", env.store.save_snapshot(actor, self.kept).await)
+        {
             tracing::warn!(%actor, %error, "snapshot not written");
             "failed"
         } else {

@@ -82,6 +82,13 @@ impl HostOptions {
         self
     }
 
+    /// Runs what is stored, without a model.
+    #[must_use]
+    pub fn without_models(mut self) -> Self {
+        self.models.clear();
+        self
+    }
+
     /// Keeps the records in `folder`.
     #[must_use]
     pub fn data(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -131,10 +138,18 @@ impl HostOptions {
     /// # Errors
     /// If it does not come up; the message holds its output.
     pub fn start(&self) -> Result<HostProcess> {
-        let running = Running::start(self.command()?)?;
-        let mut host = HostProcess { options: self.clone(), running };
+        let mut host = self.launch()?;
         host.wait_until_ready().with_context(|| format!("the host said:\n{}", host.output()))?;
         Ok(host)
+    }
+
+    /// Starts the host and waits for nothing.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch(&self) -> Result<HostProcess> {
+        let running = Running::start(self.command()?)?;
+        Ok(HostProcess { options: self.clone(), running })
     }
 
     /// Starts a host that is expected to refuse, and waits until it has stopped by itself.
@@ -267,7 +282,15 @@ impl HostProcess {
     /// If it does not stop in time.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
-        self.running.wait(STOP_LIMIT)
+        self.wait(STOP_LIMIT)
+    }
+
+    /// Waits until it has stopped by itself.
+    ///
+    /// # Errors
+    /// If it is still running after `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.running.wait(limit)
     }
 
     /// Sends it a signal.
@@ -290,7 +313,11 @@ impl HostProcess {
         self.wait_until_ready().with_context(|| format!("the host said:\n{}", self.output()))
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
+    /// Waits until it is ready to be asked.
+    ///
+    /// # Errors
+    /// If it stops before that, or takes too long.
+    pub fn wait_until_ready(&mut self) -> Result<()> {
         let deadline = clock::now() + START_LIMIT;
         let mut last = "it has not said where it listens".to_owned();
         while clock::now() < deadline {

@@ -14,4 +14,5 @@ pub mod http;
 pub mod in_process;
 pub mod measure;
 pub mod nats_server;
+pub mod steps;
 pub mod workspace;

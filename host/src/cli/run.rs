@@ -16,6 +16,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{flags::Flags, hints, print};
+#[cfg(feature = "faults")]
+use crate::config::units;
 use crate::{
     config::{Config, Faces, StoreConfig},
     gateway::{
@@ -40,6 +42,10 @@ pub struct Args {
     models: Vec<PathBuf>,
     #[command(flatten)]
     flags: Flags,
+    /// How wrong the time of day is, for tests: `1h`, `-1h`.
+    #[cfg(feature = "faults")]
+    #[arg(long, value_name = "DURATION", hide = true, allow_hyphen_values = true, value_parser = units::offset)]
+    clock_offset: Option<i64>,
 }
 
 /// Runs the command: until SIGTERM or SIGINT, and then until the work at hand is done.
@@ -47,6 +53,11 @@ pub struct Args {
 /// # Errors
 /// If the settings, the models or the machine do not allow it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "faults")]
+    {
+        crate::clock::set_offset(args.clock_offset.unwrap_or_default());
+        crate::step::arm()?;
+    }
     let config = args.flags.resolve()?;
     let tokens = tokens(&config.faces)?;
     let bundles = args.models.iter().map(|file| bundle(file)).collect::<Result<Vec<_>, _>>()?;

@@ -11,7 +11,16 @@ use super::{
 };
 
 /// Variables that are read elsewhere than in the table of settings.
-const OTHER_VARIABLES: [&str; 4] = ["AETHER_TOKEN", "AETHER_URL", "AETHER_LOG", "AETHER_CONFIG"];
+const OTHER_VARIABLES: &[&str] = &[
+    "AETHER_TOKEN",
+    "AETHER_URL",
+    "AETHER_LOG",
+    "AETHER_CONFIG",
+    #[cfg(feature = "faults")]
+    crate::step::CRASH_VARIABLE,
+    #[cfg(feature = "faults")]
+    crate::step::FILE_VARIABLE,
+];
 
 /// The settings of one source by the name of the setting.
 pub type Values = BTreeMap<String, String>;
@@ -67,7 +76,7 @@ pub fn from_variables(
             Some(setting) => values.insert(setting.name.to_owned(), value),
             None => {
                 let known = SETTINGS.iter().map(super::settings::Setting::variable);
-                let known = known.chain(OTHER_VARIABLES.map(str::to_owned));
+                let known = known.chain(OTHER_VARIABLES.iter().map(|&name| name.to_owned()));
                 return Err(unknown("the environment variable", &name, known));
             }
         };

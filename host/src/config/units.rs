@@ -22,6 +22,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     scaled(text, &TIMES).map(Duration::from_millis).ok_or(format!("`{text}`: {wanted}"))
 }
 
+/// A time that may be negative, in milliseconds: `1h`, `-1h`.
+///
+/// # Errors
+/// What was expected, for a person.
+#[cfg(feature = "faults")]
+pub fn offset(text: &str) -> Result<i64, String> {
+    let size = duration(text.strip_prefix('-').unwrap_or(text))?;
+    let ms = i64::try_from(size.as_millis()).map_err(|error| format!("`{text}`: {error}"))?;
+    Ok(if text.starts_with('-') { -ms } else { ms })
+}
+
 /// A number of bytes from a whole number and a unit: `64MiB`, `768KiB`, `1MB`, `100B`.
 ///
 /// # Errors
@@ -63,6 +74,13 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "faults")]
+    #[test]
+    fn an_offset_may_be_negative() {
+        assert_eq!((offset("1h"), offset("-1h")), (Ok(3_600_000), Ok(-3_600_000)));
+        assert!(offset("--1h").is_err() && offset("-1").is_err());
+    }
 
     #[test]
     fn times_and_sizes_need_a_unit() {

@@ -9,6 +9,7 @@ use super::Candidate;
 use crate::{
     clock,
     host::{Bundle, StartError},
+    step::step,
     store::{Deployment, EventStore, Presence, StoreError},
     vm::Sandbox,
 };
@@ -34,7 +35,7 @@ impl Registry<'_> {
     /// # Errors
     /// If the store cannot answer.
     pub async fn contexts(&self) -> Result<Vec<String>, StartError> {
-        self.store.contexts().await.map_err(|error| away(&error))
+        step!("deploy.contexts", self.store.contexts().await).map_err(|error| away(&error))
     }
 
     /// All deployments of a context, oldest first.
@@ -42,7 +43,8 @@ impl Registry<'_> {
     /// # Errors
     /// If the store cannot answer.
     pub async fn deployments(&self, context: &str) -> Result<Vec<Deployment>, StartError> {
-        self.store.deployments(context).await.map_err(|error| away(&error))
+        let found = step!("deploy.deployments", self.store.deployments(context).await);
+        found.map_err(|error| away(&error))
     }
 
     /// Keeps a bundle's model and components.
@@ -52,7 +54,8 @@ impl Registry<'_> {
     pub async fn put(&self, bundle: &Bundle) -> Result<(), StartError> {
         let components = bundle.components.iter().map(|(_, bytes)| bytes);
         for bytes in std::iter::once(&bundle.model).chain(components) {
-            self.store.put_blob(bytes.clone()).await.map_err(|error| away(&error))?;
+            let put = step!("deploy.put-blob", self.store.put_blob(bytes.clone()).await);
+            put.map_err(|error| away(&error))?;
         }
         Ok(())
     }
@@ -88,7 +91,8 @@ impl Registry<'_> {
     /// # Errors
     /// If the store cannot answer.
     pub async fn others(&self, here: &Presence) -> Result<Vec<Presence>, StartError> {
-        let mut alive = self.store.announce(here).await.map_err(|error| away(&error))?;
+        let alive = step!("deploy.announce", self.store.announce(here).await);
+        let mut alive = alive.map_err(|error| away(&error))?;
         alive.retain(|other| other.host != here.host);
         Ok(alive)
     }
@@ -116,8 +120,8 @@ impl Registry<'_> {
         what: &str,
         digest: &Digest,
     ) -> Result<Bytes, StartError> {
-        let found = self.store.blob(digest).await.map_err(|error| away(&error))?;
-        found.ok_or_else(|| {
+        let found = step!("deploy.blob", self.store.blob(digest).await);
+        found.map_err(|error| away(&error))?.ok_or_else(|| {
             StartError(format!(
                 "the store does not hold the {what} {digest} of deployment {} of context `{}`: restore the store, or start with the model file that was deployed",
                 deployment.number, deployment.context

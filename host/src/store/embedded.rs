@@ -50,6 +50,7 @@ use crate::{
     address::Address,
     clock,
     record::Position,
+    step::step,
     store::{
         ActivateError, Append, AppendError, DEFAULT_RECORD_LIMIT, Deployment, EventStore,
         FeedError, Freshness, Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
@@ -186,8 +187,9 @@ impl EmbeddedStore {
     /// error leaves it unknown, and every change may be asked for again.
     async fn change(&self, change: Change) -> Result<bool, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.queue()?.send(Job::Change { change, answer }).await.map_err(|_| self.closed())?;
-        answered.await.map_err(|_| self.closed())?
+        let (queue, job) = (self.queue()?, Job::Change { change, answer });
+        step!("embedded.give-change", queue.send(job).await).map_err(|_| self.closed())?;
+        step!("embedded.await-change", answered.await).map_err(|_| self.closed())?
     }
 
     /// Runs `query` on a connection that reads.
@@ -229,13 +231,15 @@ impl EventStore for EmbeddedStore {
         let (answer, mut answered) = oneshot::channel();
         let waiting = Waiting { append, claim: claim.clone(), answer };
         let queue = self.queue().map_err(AppendError::Unavailable)?;
-        match tokio::time::timeout_at(deadline, queue.send(Job::Append(waiting))).await {
+        let given = tokio::time::timeout_at(deadline, queue.send(Job::Append(waiting)));
+        match step!("embedded.give-append", given.await) {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(AppendError::Unavailable(self.closed())),
             Err(_) => return Err(AppendError::Unavailable(self.busy())),
         }
         drop(queue);
-        let why = match tokio::time::timeout_at(deadline, &mut answered).await {
+        let answer = tokio::time::timeout_at(deadline, &mut answered);
+        let why = match step!("embedded.await-append", answer.await) {
             Ok(Ok(answer)) => return answer,
             Ok(Err(_)) => self.closed(),
             Err(_) => self.busy(),
@@ -373,9 +377,9 @@ impl EventStore for EmbeddedStore {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(queue) = queue else { return };
         let (done, finished) = oneshot::channel();
-        if queue.send(Job::Close(done)).await.is_ok() {
+        if step!("embedded.give-close", queue.send(Job::Close(done)).await).is_ok() {
             // An error means that the writer has ended already.
-            let _ = finished.await;
+            let _ = step!("embedded.await-close", finished.await);
         }
     }
 }

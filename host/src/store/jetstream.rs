@@ -50,6 +50,7 @@ use crate::{
     clock,
     config::NatsConfig,
     record::{Position, Stored},
+    step::step,
     store::{
         ActivateError, Append, AppendError, Deployment, EventStore, FeedError, Freshness, Page,
         Presence, Quarantine, RecordFeed, Snapshot, StoreError,
@@ -199,7 +200,7 @@ impl JetStreamStore {
             .map_err(StoreError::from)?;
         let hosts = Source::unfenced(names.host_stream());
 
-        let store = Self {
+        let opened = Self {
             description: describe(&links.writing, config, prefix),
             record_limit,
             registry,
@@ -212,10 +213,10 @@ impl JetStreamStore {
             links,
             names,
         };
-        for context in store.registry.noted_contexts(&store.links, until).await? {
-            store.context(&context, until).await?;
+        for context in opened.registry.noted_contexts(&opened.links, until).await? {
+            opened.context(&context, until).await?;
         }
-        Ok(store)
+        Ok(opened)
     }
 
     async fn context(&self, context: &str, until: Instant) -> Result<Arc<Context>, StoreError> {
@@ -241,10 +242,8 @@ impl JetStreamStore {
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         self.check_open()?;
-        tokio::select! {
-            answer = call => answer,
-            () = self.closed.cancelled() => Err(StoreError("the store was closed".to_owned())),
-        }
+        let answer = self.closed.run_until_cancelled(call).await;
+        answer.unwrap_or_else(|| Err(StoreError("the store was closed".to_owned())))
     }
 }
 
@@ -274,8 +273,11 @@ impl EventStore for JetStreamStore {
         let subject = self.names.log(&append.actor);
         let expected = Some(append.expected.0);
         let headers = HeaderMap::new();
-        let written =
-            publish(&self.links.writing, &subject, expected, headers, append.bytes, until).await;
+        let writing = &self.links.writing;
+        let written = step!(
+            "jetstream.append",
+            publish(writing, &subject, expected, headers, append.bytes, until).await
+        );
         drop(under_way);
         Ok(Position(written?))
     }
@@ -452,7 +454,10 @@ impl EventStore for JetStreamStore {
             let (subject, headers) = (self.names.host(&presence.host), HeaderMap::new());
             let _ = self.announced.set(subject.clone());
             let writing = &self.links.writing;
-            let at = publish(writing, &subject, None, headers, payload.into(), until).await?;
+            let at = step!(
+                "jetstream.announce",
+                publish(writing, &subject, None, headers, payload.into(), until).await
+            )?;
             // A replica that has our own message has everybody's before it.
             let found = self.hosts.newest(&self.links, &self.names.hosts(), at, until).await?;
             Ok(found.iter().filter_map(|host| serde_json::from_slice(&host.payload).ok()).collect())
@@ -469,7 +474,10 @@ impl EventStore for JetStreamStore {
         if let (Some(subject), Ok(until)) = (self.announced.get(), self.until(CHECK_WAIT)) {
             // An empty message takes the host's word back; without it others believe it a while.
             let (writing, headers) = (&self.links.writing, HeaderMap::new());
-            let _ = publish(writing, subject, None, headers, Bytes::new(), until).await;
+            let _ = step!(
+                "jetstream.take-leave",
+                publish(writing, subject, None, headers, Bytes::new(), until).await
+            );
         }
         self.closed.cancel();
         self.appends.close();
@@ -478,9 +486,10 @@ impl EventStore for JetStreamStore {
             // Both fail only if the connection is gone, and then there is nothing to finish.
             let client = link.client();
             if link.connected(clock::now() + CHECK_WAIT).await {
-                let _ = tokio::time::timeout(CHECK_WAIT, client.flush()).await;
+                let flushed = tokio::time::timeout(CHECK_WAIT, client.flush());
+                let _ = step!("nats.flush", flushed.await);
             }
-            let _ = client.drain().await;
+            let _ = step!("nats.drain", client.drain().await);
         }
     }
 }
@@ -527,7 +536,8 @@ async fn check_server(link: &Link, record_limit: usize, until: Instant) -> Resul
         let found = info.max_payload;
         return Err(OpenError::Payload { place, found, limit: record_limit, needed });
     }
-    match link.api::<IgnoredAny>("INFO", &Value::Null, until).await {
+    let info = link.api::<IgnoredAny>("INFO", &Value::Null, until);
+    match step!("jetstream.account-info", info.await) {
         Ok(_) => Ok(()),
         Err(ApiFailure::Refused(error)) => {
             Err(OpenError::NoJetStream { place, reason: error.description })

@@ -3,6 +3,8 @@
 //! Each rule reads the files that git knows, or would if they were added, and names every place
 //! that breaks it. The rules look at text, not at syntax: cheap, and strict enough.
 
+mod steps;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::{queries, readers::Readers};
 use crate::{
     record::Position,
+    step::step,
     store::{FeedError, FeedRecord, RecordFeed, StoreError},
 };
 
@@ -46,7 +47,7 @@ pub(super) fn start(
         if reader.failed {
             return None;
         }
-        let next = reader.next().await;
+        let next = reader.record().await;
         reader.failed = next.is_err();
         Some((next, reader))
     };
@@ -71,7 +72,7 @@ fn parse(cursor: &str, last: Position) -> Result<Position, FeedError> {
 }
 
 impl Reader {
-    async fn next(&mut self) -> Result<FeedRecord, StoreError> {
+    async fn record(&mut self) -> Result<FeedRecord, StoreError> {
         loop {
             if let Some(record) = self.page.pop_front() {
                 return Ok(record);
@@ -79,7 +80,8 @@ impl Reader {
             let last = *self.committed.borrow_and_update();
             if last <= self.through {
                 // The other end goes when the store closes.
-                self.committed.changed().await.map_err(|_| self.readers.closed())?;
+                let moved = step!("embedded.await-commit", self.committed.changed().await);
+                moved.map_err(|_| self.readers.closed())?;
                 continue;
             }
             let (context, through) = (self.context.clone(), self.through);

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::schema::Place;
-use crate::store::StoreError;
+use crate::{step::step, store::StoreError};
 
 /// Queries that may wait; more make callers wait in turn.
 const QUEUE_QUERIES: usize = 1024;
@@ -83,9 +83,9 @@ impl Readers {
             let _ = answer.send(result);
         });
         let queue = lock(&self.queue).clone().ok_or_else(|| self.closed())?;
-        queue.send(run).await.map_err(|_| self.closed())?;
+        step!("embedded.give-query", queue.send(run).await).map_err(|_| self.closed())?;
         drop(queue);
-        answered.await.map_err(|_| self.closed())?
+        step!("embedded.await-query", answered.await).map_err(|_| self.closed())?
     }
 
     /// Takes all connections away; waits for queries under way.
@@ -127,7 +127,7 @@ fn serve(place: &Place, queries: &Mutex<mpsc::Receiver<Query>>, slot: &Mutex<Slo
         let Some(query) = lock(queries).blocking_recv() else { return };
         let mut slot = lock(slot);
         if let Slot::Empty = *slot {
-            match place.open_reader() {
+            match step!("embedded.open-reader", place.open_reader()) {
                 Ok(db) => *slot = Slot::Open(db),
                 Err(error) => {
                     let dir = place.dir.display();
@@ -137,7 +137,7 @@ fn serve(place: &Place, queries: &Mutex<mpsc::Receiver<Query>>, slot: &Mutex<Slo
             }
         }
         match &*slot {
-            Slot::Open(db) => query(Ok(db)),
+            Slot::Open(db) => step!("embedded.query", query(Ok(db))),
             Slot::Away(why) => query(Err(why.clone())),
             Slot::Empty => {}
         }

@@ -21,7 +21,10 @@ use super::{
     session::Session,
     writer::{Job, Waiting, Work, Writer},
 };
-use crate::store::{AppendError, StoreError};
+use crate::{
+    step::step,
+    store::{AppendError, StoreError},
+};
 
 /// Between the first two tries.
 const BACKOFF: Duration = Duration::from_millis(20);
@@ -50,7 +53,7 @@ impl Writer {
 
         let mut backoff = BACKOFF;
         let (session, last) = loop {
-            match self.reopen() {
+            match step!("embedded.reopen", self.reopen()) {
                 Ok(reopened) => break reopened,
                 Err(error) => tracing::warn!("{error}; trying again in {backoff:?}"),
             }
@@ -114,7 +117,7 @@ fn answer_changes(jobs: Vec<Work>, why: &StoreError) -> Vec<Waiting> {
 
 /// Answers an append by what the log holds now.
 fn settle(session: &Session, waiting: Waiting, why: &StoreError) {
-    let answer = match session.find(&waiting.append) {
+    let answer = match step!("embedded.find", session.find(&waiting.append)) {
         Ok(Some(position)) => Ok(position),
         Ok(None) => Err(AppendError::Unavailable(why.clone())),
         Err(error) => Err(AppendError::Unresolved(StoreError(format!("{why}; then: {error}")))),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OpenFlags, types::Value};
 
 use super::{Synchronous, Tuning};
-use crate::store::StoreError;
+use crate::{step::step, store::StoreError};
 
 /// Marks a SQLite file as a store of aether: "aeth".
 const APPLICATION_ID: i64 = 0x6165_7468;
@@ -81,7 +81,7 @@ impl Place {
         let path = self.dir.join("store.db");
         Ok(match &self.tuning.vfs {
             Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?,
-            None => Connection::open_with_flags(path, flags)?,
+            None => step!("embedded.open-file", Connection::open_with_flags(path, flags))?,
         })
     }
 
@@ -107,7 +107,7 @@ impl Place {
             // Before the file becomes a WAL file, which fixes it.
             set_all(db, &[("page_size", 4096)])?;
         }
-        expect_wal(db, "PRAGMA journal_mode=WAL")?;
+        step!("embedded.set-wal", expect_wal(db, "PRAGMA journal_mode=WAL"))?;
         set_all(
             db,
             &[
@@ -116,10 +116,11 @@ impl Place {
             ],
         )?;
         if new {
-            db.execute_batch(&format!(
+            let make = format!(
                 "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id={APPLICATION_ID}; \
                  PRAGMA user_version={SCHEMA_VERSION}; COMMIT"
-            ))?;
+            );
+            step!("embedded.make-tables", db.execute_batch(&make))?;
         }
         db.set_prepared_statement_cache_capacity(64);
         settle_log(db)
@@ -144,13 +145,15 @@ const COMMON: &[(&str, i64)] = &[
 /// succeed before the end of the log may be believed.
 pub(super) fn settle_log(db: &Connection) -> anyhow::Result<()> {
     fold_log(db)?;
-    db.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
+    let fence = "UPDATE meta SET value = value + 1 WHERE key = 'epoch'";
+    step!("embedded.fence", db.execute(fence, []))?;
     Ok(())
 }
 
 /// Moves everything from the WAL into the file and empties the WAL.
 pub(super) fn fold_log(db: &Connection) -> anyhow::Result<()> {
-    let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    let fold = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let busy: i64 = step!("embedded.checkpoint", db.query_row(fold, [], |row| row.get(0)))?;
     anyhow::ensure!(
         busy == 0,
         "the write-ahead log cannot be emptied because another program reads the store; end it"

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     address::Address,
     record::Position,
+    step::step,
     store::{Append, AppendError, Snapshot, StoreError},
 };
 
@@ -70,17 +71,20 @@ impl Session {
     }
 
     pub(super) fn begin(&self) -> Result<()> {
-        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+        step!("embedded.begin", self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])).map(drop)
     }
 
     pub(super) fn commit(&self) -> Result<()> {
-        self.db.prepare_cached("COMMIT")?.execute([]).map(drop)
+        step!("embedded.commit", self.db.prepare_cached("COMMIT")?.execute([])).map(drop)
     }
 
     /// Forgets the transaction under way. Some errors have rolled it back already.
     pub(super) fn roll_back(&mut self) -> Result<()> {
         self.actors.clear();
-        if self.db.is_autocommit() { Ok(()) } else { self.db.execute_batch("ROLLBACK") }
+        if self.db.is_autocommit() {
+            return Ok(());
+        }
+        step!("embedded.roll-back", self.db.execute_batch("ROLLBACK"))
     }
 
     /// Writes a record, if it is the actor's next one.
@@ -106,13 +110,15 @@ impl Session {
         let mut insert = self.db.prepare_cached(
             "INSERT INTO records(actor, first, events, bytes) VALUES(?1, ?2, ?3, ?4)",
         )?;
-        insert.execute(params![id, number(append.first), number(append.events), &*append.bytes])?;
+        let row = params![id, number(append.first), number(append.events), &*append.bytes];
+        step!("embedded.insert-record", insert.execute(row))?;
         let position = self.db.last_insert_rowid();
         if !append.command_ids.is_empty() {
             let mut insert =
                 self.db.prepare_cached("INSERT OR IGNORE INTO commands VALUES(?1, ?2, ?3)")?;
             for command in &append.command_ids {
-                insert.execute(params![id, fingerprint(command), position])?;
+                let row = params![id, fingerprint(command), position];
+                step!("embedded.insert-command", insert.execute(row))?;
             }
         }
         let position = Position(position.unsigned_abs());
@@ -131,13 +137,15 @@ impl Session {
                      WHERE key != excluded.key OR position <= excluded.position",
                 )?;
                 let (position, key) = (number(snapshot.position.0), snapshot.key);
-                upsert.execute(params![id, position, key.as_bytes(), &*snapshot.bytes])?;
+                let row = params![id, position, key.as_bytes(), &*snapshot.bytes];
+                step!("embedded.upsert-snapshot", upsert.execute(row))?;
                 Ok(true)
             }
             Change::Blob { digest, bytes } => {
                 let mut insert =
                     self.db.prepare_cached("INSERT OR IGNORE INTO blobs VALUES(?1, ?2)")?;
-                insert.execute(params![digest.as_bytes(), &**bytes])?;
+                let row = params![digest.as_bytes(), &**bytes];
+                step!("embedded.insert-blob", insert.execute(row))?;
                 Ok(true)
             }
             Change::Activate { context, number: next, body } => {
@@ -145,13 +153,14 @@ impl Session {
                     "INSERT INTO deployments SELECT ?1, ?2, ?3 WHERE ?2 = 1 +
                      (SELECT coalesce(max(number), 0) FROM deployments WHERE context = ?1)",
                 )?;
-                Ok(insert.execute(params![context, number(*next), body])? == 1)
+                let row = params![context, number(*next), body];
+                Ok(step!("embedded.insert-deployment", insert.execute(row))? == 1)
             }
             Change::Quarantine { actor, mark } => {
                 let id = self.known(actor)?;
                 let mut insert =
                     self.db.prepare_cached("INSERT OR IGNORE INTO quarantines VALUES(?1, ?2)")?;
-                Ok(insert.execute(params![id, mark])? == 1)
+                Ok(step!("embedded.insert-quarantine", insert.execute(params![id, mark]))? == 1)
             }
             Change::Nothing => Ok(true),
         }
@@ -222,7 +231,8 @@ impl Session {
         let mut insert = self
             .db
             .prepare_cached("INSERT INTO actors(context, aggregate, token) VALUES(?1, ?2, ?3)")?;
-        insert.execute(params![address.context(), address.aggregate(), address.id_token()])?;
+        let row = params![address.context(), address.aggregate(), address.id_token()];
+        step!("embedded.insert-actor", insert.execute(row))?;
         let id = self.db.last_insert_rowid();
         self.actors.put(address.clone(), Actor { id, position: Position(0), version: 0 });
         Ok(id)

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     clock,
     record::Position,
+    step::step,
     store::{Append, AppendError, StoreError},
 };
 
@@ -85,11 +86,12 @@ pub(super) async fn start(
         .name("aether-store-write".to_owned())
         .spawn(body)
         .map_err(|error| StoreError(format!("cannot start the store's writer: {error}")))?;
-    started.await.map_err(|_| StoreError("the store's writer ended while it opened".to_owned()))?
+    let ended = |_| StoreError("the store's writer ended while it opened".to_owned());
+    step!("embedded.await-open", started.await).map_err(ended)?
 }
 
 fn open(place: &Place) -> Result<(Lock, Session, Position), StoreError> {
-    let lock = lock::acquire(&place.dir)?;
+    let lock = step!("embedded.lock", lock::acquire(&place.dir))?;
     let session = Session::new(place.open_writer()?);
     let last = session.last_position().map_err(|error| {
         StoreError(format!("cannot read the store in {}: {error}", place.dir.display()))
@@ -185,7 +187,8 @@ impl Writer {
         match transact(&mut session, &jobs) {
             Ok(answers) => {
                 self.publish(&answers);
-                jobs.into_iter().zip(answers).for_each(|(job, answer)| job.answer(answer));
+                let answered = jobs.into_iter().zip(answers);
+                step!("embedded.answer", answered.for_each(|(job, answer)| job.answer(answer)));
                 Some(session)
             }
             Err(Trouble::Before(error)) => match session.roll_back() {

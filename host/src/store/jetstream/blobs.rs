@@ -18,7 +18,10 @@ use super::{
     layout::Names,
     read::{Links, Source},
 };
-use crate::store::{Freshness, StoreError};
+use crate::{
+    step::step,
+    store::{Freshness, StoreError},
+};
 
 /// Largest part, in bytes; less if records are.
 const PART: usize = 512 << 10;
@@ -133,7 +136,11 @@ async fn write(
     payload: Bytes,
     until: Instant,
 ) -> Result<(), StoreError> {
-    publish(&links.writing, &subject, None, HeaderMap::new(), payload, until).await?;
+    let headers = HeaderMap::new();
+    step!(
+        "jetstream.put-blob",
+        publish(&links.writing, &subject, None, headers, payload, until).await
+    )?;
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{clock, config::NatsConfig, store::StoreError};
+use crate::{clock, config::NatsConfig, step::step, store::StoreError};
 
 /// Longest wait for one answer before the request is sent again.
 const TRY: Duration = Duration::from_secs(2);
@@ -119,7 +119,8 @@ impl Link {
         loop {
             let (losses, seen) = watch::channel(0);
             let options = options(config, losses).await.map_err(refused)?;
-            let error = match options.name(name).connect(addresses.clone()).await {
+            let connected = options.name(name).connect(addresses.clone());
+            let error = match step!("nats.connect", connected.await) {
                 Ok(client) => return Ok(Self { client, losses: seen }),
                 Err(error) => error,
             };
@@ -171,13 +172,16 @@ impl Link {
         }
         let mut losses = self.losses();
         losses.mark_unchanged();
-        let answer = tokio::select! {
-            answer = self.client.send_request(subject.to_owned(), request) => answer,
-            // The sender lives as long as the client, so this ends only with a loss.
-            Ok(()) = losses.changed() => {
-                return Err(Failure::Unanswered("the connection to NATS was lost".to_owned()));
+        let answer = step!(
+            "nats.request",
+            tokio::select! {
+                answer = self.client.send_request(subject.to_owned(), request) => answer,
+                // The sender lives as long as the client, so this ends only with a loss.
+                Ok(()) = losses.changed() => {
+                    return Err(Failure::Unanswered("the connection to NATS was lost".to_owned()));
+                }
             }
-        };
+        );
         answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => {
                 Failure::Unsent(format!("nobody serves `{subject}` now"))

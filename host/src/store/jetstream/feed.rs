@@ -25,6 +25,7 @@ use crate::{
     address::{Address, decode_id},
     clock,
     record::{Position, Stored},
+    step::step,
     store::{FeedRecord, StoreError},
 };
 
@@ -108,13 +109,13 @@ impl Partition {
     fn records(self) -> impl futures::Stream<Item = Item> {
         stream::unfold(Some(self), |partition| async move {
             let mut partition = partition?;
-            let item = partition.next().await;
+            let item = partition.record().await;
             let go_on = item.is_ok().then_some(partition);
             Some((item, go_on))
         })
     }
 
-    async fn next(&mut self) -> Item {
+    async fn record(&mut self) -> Item {
         let mut trouble: Option<Instant> = None;
         loop {
             let failure = match self.message().await {
@@ -137,14 +138,17 @@ impl Partition {
     async fn message(&mut self) -> Result<Option<(Address, Stored)>, String> {
         if self.messages.is_none() {
             self.losses.mark_unchanged();
-            let consumer = consume(self.js.clone(), &self.stream, &self.filter, self.last);
-            self.messages = Some(consumer.await?);
+            let js = self.js.clone();
+            self.messages = Some(consume(js, &self.stream, &self.filter, self.last).await?);
         }
         let Some(messages) = &mut self.messages else { return Ok(None) };
-        let message = tokio::select! {
-            message = messages.next() => message,
-            Ok(()) = self.losses.changed() => return Err("the connection was lost".to_owned()),
-        };
+        let message = step!(
+            "jetstream.feed",
+            tokio::select! {
+                message = messages.next() => message,
+                Ok(()) = self.losses.changed() => return Err("the connection was lost".to_owned()),
+            }
+        );
         let message = match message {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Err(error.to_string()),
@@ -176,9 +180,10 @@ async fn consume(
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
         ..pull::OrderedConfig::default()
     };
-    let consumer = js.create_consumer_on_stream(config, stream).await;
+    let consumer =
+        step!("jetstream.make-consumer", js.create_consumer_on_stream(config, stream).await);
     let consumer = consumer.map_err(|error| error.to_string())?;
-    consumer.messages().await.map_err(|error| error.to_string())
+    step!("jetstream.consume", consumer.messages().await).map_err(|error| error.to_string())
 }
 
 /// The actor whose log has this subject.

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     clock,
+    step::step,
     store::{Freshness, StoreError},
 };
 
@@ -206,7 +207,8 @@ impl Source {
         }
         let call = format!("STREAM.MSG.GET.{}", self.stream);
         let query = json!({ "last_by_subj": subject });
-        match links.writing.api::<Answer>(&call, &query, until).await {
+        let head = links.writing.api::<Answer>(&call, &query, until);
+        match step!("jetstream.head", head.await) {
             Ok(answer) => Ok(answer.message.seq),
             Err(ApiFailure::Refused(error)) if error.number == NO_MESSAGE => Ok(0),
             Err(failure) => Err(failure.into()),
@@ -264,7 +266,8 @@ impl Source {
         let mut offset = 0;
         loop {
             let query = json!({ "subjects_filter": filter, "offset": offset });
-            let page: Page = links.writing.api(&call, &query, until).await?;
+            let page: Page =
+                step!("jetstream.subjects", links.writing.api(&call, &query, until).await)?;
             if page.state.last_seq < fence {
                 if !pauses.wait().await {
                     return Err(lagging(&self.stream));
@@ -284,7 +287,8 @@ impl Source {
     /// The number of the stream's last message.
     pub(super) async fn end(&self, links: &Links, until: Instant) -> Result<u64, StoreError> {
         let call = format!("STREAM.INFO.{}", self.stream);
-        Ok(links.writing.api::<Info>(&call, &Value::Null, until).await?.state.last_seq)
+        let info = links.writing.api::<Info>(&call, &Value::Null, until);
+        Ok(step!("jetstream.end", info.await)?.state.last_seq)
     }
 
     async fn last_fenced(
@@ -322,8 +326,10 @@ impl Source {
         let round = fence.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let mut headers = HeaderMap::new();
         headers.insert("Nats-TTL", FENCE_TTL);
-        let sequence =
-            publish(&links.writing, &fence.subject, None, headers, Bytes::new(), until).await?;
+        let sequence = step!(
+            "jetstream.fence",
+            publish(&links.writing, &fence.subject, None, headers, Bytes::new(), until).await
+        )?;
         *done = Done { round, sequence };
         Ok(sequence)
     }
@@ -369,20 +375,25 @@ async fn direct_get(
     losses.mark_unchanged();
     let client = link.client();
     let inbox = client.new_inbox();
-    let mut answers = client.subscribe(inbox.clone()).await.map_err(|e| lost(e.to_string()))?;
+    let answers = step!("nats.subscribe", client.subscribe(inbox.clone()).await);
+    let mut answers = answers.map_err(|error| lost(error.to_string()))?;
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
-    let sent = client.publish_with_reply(subject, inbox, query.to_string().into()).await;
+    let sent = client.publish_with_reply(subject, inbox, query.to_string().into());
+    let sent = step!("nats.get", sent.await);
     sent.map_err(|error| lost(error.to_string()))?;
 
     let mut batch = Batch::default();
     loop {
         let wait = until.min(clock::now() + TRY);
-        let message = tokio::select! {
-            message = timeout_at(wait.into(), answers.next()) => message,
-            Ok(()) = losses.changed() => {
-                return Err(lost("the connection to NATS was lost".to_owned()));
+        let message = step!(
+            "nats.got",
+            tokio::select! {
+                message = timeout_at(wait.into(), answers.next()) => message,
+                Ok(()) = losses.changed() => {
+                    return Err(lost("the connection to NATS was lost".to_owned()));
+                }
             }
-        };
+        );
         let Ok(Some(message)) = message else {
             return Err(lost(format!("no answer from the stream `{stream}` within {TRY:?}")));
         };

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     address::{Address, decode_id},
+    step::step,
     store::{ActivateError, Deployment, Quarantine, StoreError},
 };
 
@@ -36,7 +37,10 @@ impl Registry {
         let subject = self.names.meta("manifest");
         let stored = match self.source.last(links, &subject, until).await? {
             Some(found) => found.payload,
-            None => self.create(links, &subject, &encode(manifest)?, until).await?,
+            None => {
+                let ours = encode(manifest)?;
+                step!("jetstream.manifest", self.create(links, &subject, &ours, until).await)?
+            }
         };
         Ok(manifest.differences(&stored))
     }
@@ -59,7 +63,8 @@ impl Registry {
         until: Instant,
     ) -> Result<(), StoreError> {
         let subject = self.names.meta(&format!("context.{context}"));
-        self.create(links, &subject, &Bytes::from_static(b"{}"), until).await?;
+        let note = Bytes::from_static(b"{}");
+        step!("jetstream.note-context", self.create(links, &subject, &note, until).await)?;
         Ok(())
     }
 
@@ -127,7 +132,8 @@ impl Registry {
         }
         let ours = encode(deployment)?;
         // After a lost answer the one that is there may be ours.
-        let stored = self.create(links, &subject(number), &ours, until).await?;
+        let subject = subject(number);
+        let stored = step!("jetstream.activate", self.create(links, &subject, &ours, until).await)?;
         if stored == ours { Ok(()) } else { Err(ActivateError::Taken) }
     }
 
@@ -138,7 +144,8 @@ impl Registry {
         mark: &Quarantine,
         until: Instant,
     ) -> Result<(), StoreError> {
-        self.create(links, &self.mark_subject(actor), &encode(mark)?, until).await?;
+        let (subject, ours) = (self.mark_subject(actor), encode(mark)?);
+        step!("jetstream.quarantine", self.create(links, &subject, &ours, until).await)?;
         Ok(())
     }
 
@@ -183,8 +190,10 @@ impl Registry {
         until: Instant,
     ) -> Result<Bytes, StoreError> {
         let headers = HeaderMap::new();
-        let written =
-            publish(&links.writing, subject, Some(0), headers, payload.clone(), until).await;
+        let written = step!(
+            "jetstream.create",
+            publish(&links.writing, subject, Some(0), headers, payload.clone(), until).await
+        );
         match written {
             Ok(_) => return Ok(payload.clone()),
             Err(PublishError::Conflict(_)) => {}

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     record::Position,
+    step::step,
     store::{Snapshot, StoreError},
 };
 
@@ -55,7 +56,8 @@ pub(super) async fn save(
         headers.insert(POSITION, snapshot.position.to_string());
         let expected = former.map_or(0, |found| found.sequence);
         let bytes = snapshot.bytes.clone();
-        match publish(&links.writing, subject, Some(expected), headers, bytes, until).await {
+        let saved = publish(&links.writing, subject, Some(expected), headers, bytes, until);
+        match step!("jetstream.save-snapshot", saved.await) {
             Ok(_) => return Ok(()),
             Err(PublishError::Conflict(_)) => {}
             Err(error) => return Err(error.into()),

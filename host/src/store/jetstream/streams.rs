@@ -10,7 +10,7 @@ use super::{
     connection::{ApiFailure, Link, Pauses},
     layout,
 };
-use crate::store::StoreError;
+use crate::{step::step, store::StoreError};
 
 /// "stream not found".
 const NOT_FOUND: u64 = 10_059;
@@ -88,7 +88,9 @@ pub(super) async fn ensure(
     };
     let mut pauses = Pauses::until(until);
     loop {
-        match link.api::<Info>(&format!("STREAM.INFO.{stream}"), &Value::Null, until).await {
+        let call = format!("STREAM.INFO.{stream}");
+        let info = link.api::<Info>(&call, &Value::Null, until);
+        match step!("jetstream.stream-info", info.await) {
             Ok(info) => return checked(stream, wanted, info),
             Err(ApiFailure::Refused(error)) if error.number == NOT_FOUND => {}
             Err(failure) => return Err(silent(failure)),
@@ -96,7 +98,8 @@ pub(super) async fn ensure(
         if if_missing == IfMissing::Refuse {
             return Err(StreamError::Missing(stream.to_owned()));
         }
-        match link.api::<Info>(&format!("STREAM.CREATE.{stream}"), wanted, until).await {
+        let call = format!("STREAM.CREATE.{stream}");
+        match step!("jetstream.make-stream", link.api::<Info>(&call, wanted, until).await) {
             Ok(info) => return checked(stream, wanted, info),
             Err(ApiFailure::Refused(error)) if error.number == NAME_IN_USE => {}
             Err(failure) => return Err(silent(failure)),
