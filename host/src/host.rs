@@ -333,6 +333,12 @@ impl Host {
         &self.0.config
     }
 
+    /// Most component instances alive at once, as it was set or as this machine gives.
+    #[must_use]
+    pub fn max_instances(&self) -> usize {
+        self.0.sandbox.max_instances()
+    }
+
     /// What the store is and promises, in one line.
     #[must_use]
     pub fn store_description(&self) -> String {

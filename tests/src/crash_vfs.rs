@@ -16,7 +16,7 @@ use std::{
     path::Path,
     ptr, slice,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -77,6 +77,9 @@ struct Shared {
     trace: Mutex<Vec<Op>>,
     fault: Mutex<Option<Fault>>,
     failed: watch::Sender<u64>,
+    /// Whether syncs wait.
+    held: Mutex<bool>,
+    released: Condvar,
 }
 
 impl TraceVfs {
@@ -114,6 +117,12 @@ impl TraceVfs {
         *lock(&self.shared.fault) = fault;
     }
 
+    /// Has syncs wait from now on, as a disk does that has stalled, or lets them go on.
+    pub fn hold_syncs(&self, held: bool) {
+        *lock(&self.shared.held) = held;
+        self.shared.released.notify_all();
+    }
+
     /// Waits until `count` operations have failed since the VFS was made.
     pub async fn failed(&self, count: u64) {
         let mut failed = self.shared.failed.subscribe();
@@ -125,6 +134,12 @@ impl TraceVfs {
 impl Shared {
     fn push(&self, op: Op) {
         lock(&self.trace).push(op);
+    }
+
+    /// Waits as long as syncs are held.
+    fn wait_for_release(&self) {
+        let held = self.released.wait_while(lock(&self.held), |held| *held);
+        drop(held.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The code with which this operation is to fail.
@@ -377,6 +392,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: the file is open.
     unsafe {
         let state = state(file);
+        state.shared.wait_for_release();
         if let Some(code) = state.shared.fault(Failing::Sync) {
             state.push(Op::SyncFailed);
             return code;

@@ -1,5 +1,7 @@
 //! `aether doctor`: looks for what this machine lacks, and says what to do about it.
 
+mod server;
+
 use std::{
     fs::{self, File},
     io::Write as _,
@@ -7,15 +9,14 @@ use std::{
     process::ExitCode,
 };
 
-use rustix::process::{Resource, getrlimit};
+use rustix::{
+    fs::statvfs,
+    process::{Resource, getrlimit},
+};
 use serde_json::json;
 
 use super::{flags::Flags, print};
-use crate::{
-    config::{Config, NatsConfig, StoreConfig},
-    gateway::nats,
-    store::jetstream::places,
-};
+use crate::config::{Config, StoreConfig};
 
 /// Memory maps that one component instance takes at most, as measured.
 const MAPS_PER_INSTANCE: u64 = 4;
@@ -26,11 +27,9 @@ const USUAL_MAPS: u64 = 65_530;
 /// Open files that a host with the default limit of connections needs, with room for its store.
 const WANTED_FILES: u64 = 16_384;
 
-/// Room that a message needs beside its record.
-const MESSAGE_ROOM: usize = 64 << 10;
-
-/// Oldest server that has what the store stands on.
-const OLDEST_SERVER: (u64, u64) = (2, 12);
+/// Free bytes of the data folder's disk below which it will soon be full: a few times what the
+/// write-ahead log of the store grows to.
+const WANTED_ROOM: u64 = 512 << 20;
 
 /// Looks for what this machine lacks. Exit status 1 if something fails.
 #[derive(Debug, clap::Args)]
@@ -82,7 +81,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match &config.store {
         StoreConfig::Embedded { dir } => found.push(folder(dir)),
         StoreConfig::Memory => {}
-        StoreConfig::JetStream(server) => found.extend(server_findings(server, &config).await),
+        StoreConfig::JetStream(server) => found.extend(server::findings(server, &config).await),
     }
     if args.json {
         print::line(&as_json(&found).to_string());
@@ -191,73 +190,43 @@ fn folder(dir: &Path) -> Finding {
         let written = file.write_all(b"aether").and_then(|()| file.sync_all());
         fs::remove_file(&path)?;
         File::open(dir)?.sync_all()?;
-        if made {
-            fs::remove_dir(dir)?;
-        }
         written
     };
-    match tried() {
-        Ok(()) => finding(Level::Ok, "data folder", format!("{name}: written and synced")),
+    let found = match tried() {
+        Ok(()) => room(dir, &format!("{name}: written and synced")),
         Err(error) => finding(
             Level::Fail,
             "data folder",
             format!("{name}: {error}: give a folder that can be written with `--data DIR`"),
         ),
-    }
-}
-
-async fn server_findings(server: &NatsConfig, config: &Config) -> Vec<Finding> {
-    let client = match nats::connect(server).await {
-        Ok(client) => client,
-        Err(error) => {
-            let place = places(&server.url);
-            let found = format!("{place}: {error:#}: is nats-server running there?");
-            return vec![finding(Level::Fail, "nats", found)];
-        }
     };
-    let info = client.server_info();
-    let context = async_nats::jetstream::new(client);
-    let account = context.query_account().await.map_err(|error| error.to_string());
-    vec![
-        server_version(&info.version),
-        payload(info.max_payload, config.limits.record_bytes),
-        match account {
-            Ok(account) => finding(
-                Level::Ok,
-                "jetstream",
-                format!("{} streams, {} bytes stored", account.streams, account.storage),
-            ),
-            Err(error) => finding(
-                Level::Fail,
-                "jetstream",
-                format!("{error}: start nats-server with -js and a store folder"),
-            ),
-        },
-    ]
-}
-
-fn server_version(version: &str) -> Finding {
-    let (major, minor) = OLDEST_SERVER;
-    let mut numbers = version.split('.').map(|part| part.parse::<u64>().unwrap_or(0));
-    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if found >= OLDEST_SERVER {
-        finding(Level::Ok, "nats version", version.to_owned())
-    } else {
-        let todo =
-            format!("{version}: at least {major}.{minor} is needed, install a newer nats-server");
-        finding(Level::Fail, "nats version", todo)
+    if made {
+        // It was only made to be tried; what others have put there meanwhile stays.
+        let _ = fs::remove_dir(dir);
     }
+    found
 }
 
-fn payload(most: usize, record: usize) -> Finding {
-    let need = record + MESSAGE_ROOM;
-    if most >= need {
-        finding(Level::Ok, "nats payload", format!("max_payload {most} bytes"))
-    } else {
-        let todo = format!(
-            "max_payload {most} bytes: records of {record} need {need}; raise it, or lower `record-bytes`"
-        );
-        finding(Level::Fail, "nats payload", todo)
+/// Tells how much the file system of `dir` still takes.
+fn room(dir: &Path, tried: &str) -> Finding {
+    match statvfs(dir) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let told = format!("{tried}, {} MiB free", free >> 20);
+            match free < WANTED_ROOM {
+                true => finding(
+                    Level::Warn,
+                    "data folder",
+                    format!("{told}: a full disk refuses every command; make room"),
+                ),
+                false => finding(Level::Ok, "data folder", told),
+            }
+        }
+        Err(error) => finding(
+            Level::Warn,
+            "data folder",
+            format!("{tried}; how much room there is cannot be read: {error}"),
+        ),
     }
 }
 
@@ -280,10 +249,6 @@ mod tests {
         assert_eq!(space(Some(1 << 30), "0").level, Level::Fail);
         assert_eq!(files(Some(1024)).level, Level::Warn);
         assert_eq!(files(Some(65_536)).level, Level::Ok);
-        assert_eq!(server_version("2.12.1").level, Level::Ok);
-        assert_eq!(server_version("2.9.25").level, Level::Fail);
-        assert_eq!(payload(1 << 20, 768 << 10).level, Level::Ok);
-        assert_eq!(payload(800 << 10, 768 << 10).level, Level::Fail);
     }
 
     #[test]
@@ -297,22 +262,5 @@ mod tests {
         let file = base.path().join("file");
         fs::write(&file, "").unwrap();
         assert_eq!(folder(&file).level, Level::Fail);
-    }
-
-    #[tokio::test]
-    async fn a_server_that_is_not_there_fails() {
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let server = NatsConfig {
-            url: format!("nats://{closed}"),
-            credentials: None,
-            tls_ca: None,
-            tls_cert: None,
-            tls_key: None,
-            replicas: 1,
-            partitions: 8,
-        };
-        let config = crate::config::settings::Draft::new().unwrap().build(false);
-        let found = server_findings(&server, &config).await;
-        assert_eq!((found.len(), found[0].level), (1, Level::Fail));
     }
 }

@@ -66,6 +66,7 @@ impl clap::Args for Flags {
             .long("config")
             .value_name("FILE")
             .env("AETHER_CONFIG")
+            .hide_env_values(true)
             .value_parser(clap::value_parser!(PathBuf))
             .help("Settings as TOML, keys named like the flags [default: aether.toml, if it is there]");
         command.arg(file).args(SETTINGS.iter().map(flag))

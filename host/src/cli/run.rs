@@ -28,6 +28,12 @@ use crate::{
     host::{Bundle, Host},
 };
 
+/// What stands behind the flags in the help.
+const UNITS: &str = "\
+TIME is a whole number with its unit: 100ms, 10s, 5m, 1h. SIZE likewise: 512B, 768KiB, 64MiB.
+Each flag is also a variable, as shown, and a key of aether.toml: the flag is stronger than the
+variable, and the variable than the file. AETHER_LOG says what is logged, e.g. info,aether::store=debug.";
+
 /// Exit status after a second signal: the host stopped without finishing its work.
 const STOPPED: u8 = 130;
 
@@ -37,6 +43,7 @@ const SIGXFSZ: i32 = 25;
 /// Runs a host. Settings come from flags, then AETHER_* variables, then aether.toml. Without a
 /// model, the host serves what is stored.
 #[derive(Debug, clap::Args)]
+#[command(after_help = UNITS)]
 pub struct Args {
     /// Models to serve, with the components that they name.
     models: Vec<PathBuf>,
@@ -217,19 +224,21 @@ fn banner(host: &Host, at: Option<SocketAddr>) -> Vec<String> {
         (Some(at), Some(model)) => hints::curls(&format!("http://{at}"), model),
         _ => Vec::new(),
     };
-    lines(at, &host.store_description(), &deployments, &hints)
+    lines(at, &host.store_description(), host.max_instances(), &deployments, &hints)
 }
 
 /// What is printed when the host listens: fewer than 12 lines, however much it serves.
 fn lines(
     at: Option<SocketAddr>,
     store: &str,
+    instances: usize,
     deployments: &[String],
     hints: &[String],
 ) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(at.map(|at| format!("aether listens at http://{at}")));
     lines.push(format!("records are kept in {store}"));
+    lines.push(format!("at most {instances} component instances live at once (`max-instances`)"));
     match deployments {
         [] => {
             lines.push("nothing is deployed yet: start with a model, `aether run MODEL`".to_owned())
@@ -271,10 +280,11 @@ mod tests {
     #[test]
     fn the_banner_stays_under_12_lines() {
         let many: Vec<String> = (0..50).map(|n| format!("c{n} #1")).collect();
-        let shown = lines("127.0.0.1:4280".parse().ok(), "a folder", &many, &many);
+        let shown = lines("127.0.0.1:4280".parse().ok(), "a folder", 7, &many, &many);
         assert!(shown.len() < 12 && shown[0].ends_with("http://127.0.0.1:4280"));
         assert_eq!(shown.iter().filter(|line| line.starts_with("  ")).count(), 3);
-        assert!(lines(None, "s", &[], &[])[1].contains("aether run MODEL"));
+        let bare = lines(None, "s", 7, &[], &[]);
+        assert!(bare[1].contains("at most 7 ") && bare[2].contains("aether run MODEL"), "{bare:?}");
     }
 
     #[test]

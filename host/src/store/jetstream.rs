@@ -565,9 +565,10 @@ fn describe(link: &Link, config: &NatsConfig, prefix: &str) -> String {
     } else {
         "acknowledged = the server has written it; a crash of the server loses nothing, a power loss up to `sync_interval` (2 min unless the server sets it)"
     };
-    let (version, host, port) = (info.version, info.host, info.port);
+    // Where it was asked for: what a server says of itself is the address that it listens at.
+    let (version, place) = (info.version, places(&config.url));
     let (replicas, partitions) = (config.replicas, config.partitions);
     format!(
-        "NATS JetStream {version} at {host}:{port}, prefix {prefix}, replicas {replicas}, partitions {partitions}: {promise}"
+        "NATS JetStream {version} at {place}, prefix {prefix}, replicas {replicas}, partitions {partitions}: {promise}"
     )
 }

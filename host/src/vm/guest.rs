@@ -208,11 +208,11 @@ impl Guest {
                 Attempt::Failed(fault) => return Err(fault),
                 Attempt::Overrun { kind, .. } => behaviour.credit.overrun(kind),
             }
-        } else if let Seat::Kept(instance) = seat {
-            behaviour.component.shared.instances.keep(self.key, instance);
+        } else {
+            self.leave(seat);
         }
-        // A call that waits behind others of its component holds no instance meanwhile: many
-        // actors of one slow component must not take the places of all others.
+        // A call that waits behind others of its component holds no instance and no place for one
+        // meanwhile: many actors of one slow component must not take the places of all others.
         let waiting = tokio::time::timeout(MAX_WAIT, behaviour.component.slow_turn.lock()).await;
         let Ok(_turn) = waiting else {
             let what = format!(
@@ -237,6 +237,16 @@ impl Guest {
             let detail = detail(&self.behaviour, Some(call.function()), &what);
             Fault { kind: FaultKind::NoInstance, detail }
         })
+    }
+
+    /// Gives back what a call was to start from.
+    fn leave(&self, seat: Seat) {
+        match seat {
+            Seat::Kept(instance) => {
+                self.behaviour.component.shared.instances.keep(self.key, instance);
+            }
+            Seat::Free(permit) => drop(permit),
+        }
     }
 
     async fn call_slowly(

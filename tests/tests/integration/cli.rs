@@ -207,7 +207,11 @@ fn a_host_without_its_store_is_to_be_tried_again() {
     let host = HostOptions::bank().unwrap().nats(server.url()).start().unwrap();
     at(&host, &["send", ALICE, "open", "owner=Alice", "--timeout", "20s"]).ok();
     let doctor = at(&host, &["doctor", "--nats", &server.url()]).ok();
-    assert!(doctor.contains("jetstream"), "{doctor}");
+    for told in ["jetstream", "replicas 1, storage file", "not known", "sync_interval"] {
+        assert!(doctor.contains(told), "`{told}` is not in\n{doctor}");
+    }
+    let three = at(&host, &["doctor", "--nats", &server.url(), "--replicas", "3"]);
+    assert!(three.status == 1 && three.out.contains("stands alone"), "{three:?}");
     server.kill();
     let ended = at(&host, &["send", ALICE, "deposit", "amount=1", "--timeout", "500ms"]);
     assert_eq!(ended.status, 3, "{ended:?}");
@@ -308,6 +312,9 @@ fn the_help_of_run_tells_every_limit() {
     let folder = HostOptions::new().unwrap();
     let help = aether(folder.folder(), &[], &["run", "--help"]).ok();
     let words: String = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for told in ["TIME is a whole number with its unit", "SIZE likewise", "AETHER_LOG"] {
+        assert!(words.contains(told), "`{told}` is not in\n{help}");
+    }
     for setting in SETTINGS {
         let told = format!("--{}", setting.name);
         assert!(words.contains(&told), "{told} is missing in:\n{help}");

@@ -238,6 +238,39 @@ fn a_component_that_was_built_for_another_model_is_refused_with_both_types() {
     }
 }
 
+#[test]
+fn calls_that_wait_behind_a_loop_leave_the_instances_to_others() {
+    const LOOPS: usize = 12;
+    let options = hostile().model(workspace::bank_model().unwrap());
+    let host = options.args(["--max-instances", "2"]).start().unwrap();
+    let forever = json!({"place": "decide"});
+    // From now on the host knows that loops are slow, and has them wait for each other.
+    is_fault(&send(&host.client(), "s", "loop", &forever), "loop", &["deadline"], "`decide`");
+    let over = AtomicU64::new(0);
+    let served = thread::scope(|scope| {
+        for number in 0..LOOPS {
+            let (client, over, forever) = (host.client(), &over, &forever);
+            scope.spawn(move || {
+                let reply = send(&client, &format!("s{number}"), "loop", forever);
+                let code = reply.code().unwrap();
+                assert!(["component-fault", "overloaded"].contains(&code.as_str()), "{code}");
+                over.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let client = host.client();
+        let mut served = 0;
+        while over.load(Ordering::Relaxed) < LOOPS as u64 {
+            // A new account each time: it needs an instance that it does not have.
+            let account = format!("bank/account/a{served}");
+            let reply = client.command(&account, "open", &json!({"owner": "A"})).unwrap();
+            assert_eq!(reply.status, 200, "{account}: {}", reply.text());
+            served += 1;
+        }
+        served
+    });
+    assert!(served > LOOPS, "only {served} accounts were opened beside {LOOPS} loops");
+}
+
 /// What the neighbours met in one measurement.
 struct Service {
     accounts: Latencies,

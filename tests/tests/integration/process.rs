@@ -1,12 +1,14 @@
 //! The host as its users meet it: a process that is asked over HTTP, killed, and asked again.
 
-use std::process::ExitStatus;
+use std::{io::Write as _, net::TcpStream, process::ExitStatus, time::Duration};
 
+use aether::clock;
 use aether_tests::{
     host_process::{HostOptions, run_cli},
     http::{Client, Reply},
     workspace,
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const ALICE: &str = "bank/account/alice";
@@ -92,6 +94,28 @@ fn a_host_that_is_told_to_stop_stops_cleanly_and_loses_nothing() {
     accepted(&host.client(), ALICE, "open", &json!({"owner": "Alice"}));
     let status = host.terminate().unwrap();
     assert!(status.success(), "{status}\n{}", host.output());
+    host.restart().unwrap();
+    assert_eq!(state(&host.client(), "")["version"], 1);
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let mut host = HostOptions::bank().unwrap().start().unwrap();
+    accepted(&host.client(), ALICE, "open", &json!({"owner": "Alice"}));
+    // A caller whose request never ends: the host would wait for it as long as `drain` allows.
+    let mut caller = TcpStream::connect(host.url().trim_start_matches("http://")).unwrap();
+    let begun =
+        format!("POST /v1/{ALICE}/deposit HTTP/1.1\r\nhost: h\r\ncontent-length: 99\r\n\r\n{{");
+    caller.write_all(begun.as_bytes()).unwrap();
+    // Served in the order of arrival, so the host has the request when it answers this.
+    state(&host.client(), "");
+    host.signal(Signal::TERM).unwrap();
+    host.wait_for_line("a second signal stops at once", Duration::from_secs(20)).unwrap();
+    let told = clock::now();
+    let status = host.terminate().unwrap();
+    assert_eq!(status.code(), Some(130), "{}", host.output());
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+    assert!(host.output().contains("stopped at once"), "{}", host.output());
     host.restart().unwrap();
     assert_eq!(state(&host.client(), "")["version"], 1);
 }

@@ -3,18 +3,23 @@
 //! Invariant: whatever the store answers or fails to answer, a command's events are in the log
 //! once or not at all, and the caller is told which, or that it is not known.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aether::{
-    command::Outcome,
+    clock,
+    command::{Consistency, Outcome, Query},
     failure::Code,
     host::Host,
     record::Position,
-    store::{Append, EventStore, Freshness},
+    store::{
+        Append, EventStore, Freshness,
+        embedded::{EmbeddedOptions, EmbeddedStore, Tuning},
+    },
 };
 use aether_tests::{
+    crash_vfs::TraceVfs,
     faulty_store::{AppendFault, FaultyStore},
-    in_process::{command, event_names, faulty_store, rejection, send, start, state},
+    in_process::{PATIENCE, command, event_names, faulty_store, rejection, send, start, state},
     workspace,
 };
 use aether_wit::Digest;
@@ -250,7 +255,7 @@ async fn sleep_and_wake_change_nothing_but_the_time_it_takes() -> Result<()> {
         send(&host, ALICE, "deposit", json!({"amount": 1})).await?;
     }
     let before = state(&host, ALICE).await?;
-    let deadline = aether::clock::now() + aether_tests::in_process::PATIENCE;
+    let deadline = clock::now() + PATIENCE;
     assert!(host.sleep(&ALICE.parse()?, deadline).await?);
     assert!(host.awake(10).is_empty());
     assert_eq!(state(&host, ALICE).await?, before);
@@ -281,7 +286,7 @@ async fn an_actor_wakes_although_no_page_holds_two_of_its_records() -> Result<()
     let model = workspace::bank_model()?;
     let ours = start(store.clone(), &model).await?;
     send(&ours, ALICE, "open", json!({"owner": "Alice"})).await?;
-    let deadline = aether::clock::now() + aether_tests::in_process::PATIENCE;
+    let deadline = clock::now() + PATIENCE;
     for amount in [1, 2, 3] {
         let mut deposit = command(ALICE, "deposit", &json!({"amount": amount}))?;
         deposit.correlation = Some("x".repeat(700 << 10));
@@ -313,7 +318,7 @@ async fn a_record_of_a_newer_deployment_is_waited_for_and_not_taken_for_damage()
             events: 1,
             command_ids: Vec::new(),
             bytes: newer.encode()?,
-            deadline: aether::clock::now() + aether_tests::in_process::PATIENCE,
+            deadline: clock::now() + PATIENCE,
         })
         .await?;
     let refused = send(&host, ALICE, "deposit", json!({"amount": 1})).await.unwrap_err();
@@ -323,5 +328,62 @@ async fn a_record_of_a_newer_deployment_is_waited_for_and_not_taken_for_damage()
     assert_eq!(refused.code, Code::Unavailable, "{refused}");
     assert!(refused.detail.contains("deployment 2"), "{refused}");
     assert_eq!(store.quarantines("bank").await?, []);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_behind_an_unsettled_append_waits_until_the_disk_has_said_what_became_of_it()
+-> Result<()> {
+    let (folder, vfs) = (tempfile::tempdir()?, TraceVfs::register()?);
+    let tuning = Tuning { vfs: Some(vfs.name().to_owned()), ..Tuning::default() };
+    let options = EmbeddedOptions { tuning, ..EmbeddedOptions::default() };
+    let store = Arc::new(EmbeddedStore::open(folder.path(), options).await?);
+    let host = start(store.clone(), &workspace::bank_model()?).await?;
+    send(&host, ALICE, "open", json!({"owner": "Alice"})).await?;
+
+    vfs.hold_syncs(true);
+    let mut deposit = command(ALICE, "deposit", &json!({"amount": 50}))?;
+    deposit.deadline = clock::now() + Duration::from_millis(500);
+    assert_eq!(host.send(deposit).await.unwrap_err().code, Code::Unresolved);
+    let actor = ALICE.parse()?;
+    assert_eq!(store.head(&actor).await?, Position(1), "the commit is not through");
+    let mut read = tokio::spawn({
+        let host = host.clone();
+        async move { state(&host, ALICE).await }
+    });
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut read).await;
+    assert!(early.is_err(), "answered while the outcome is not known: {early:?}");
+    vfs.hold_syncs(false);
+    let (version, state) = read.await??;
+    assert_eq!((version, &state["balance"]), (2, &json!(50)));
+    Ok(())
+}
+
+/// On a store that is not shared, nothing but the word of the actor ends the wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_version_is_told_whenever_it_comes() -> Result<()> {
+    let store = Arc::new(EmbeddedStore::in_memory().await?);
+    let host = start(store, &workspace::bank_model()?).await?;
+    send(&host, ALICE, "open", json!({"owner": "Alice"})).await?;
+    for version in 2..=600 {
+        let query = Query {
+            actor: ALICE.parse()?,
+            version: None,
+            min_version: Some(version),
+            consistency: Consistency::Linearizable,
+            deadline: clock::now() + PATIENCE,
+        };
+        let waiter = tokio::spawn({
+            let host = host.clone();
+            async move { host.state(query).await }
+        });
+        // So that the waiter meets the command at every moment of its turn.
+        for _ in 0..version % 16 {
+            tokio::task::yield_now().await;
+        }
+        send(&host, ALICE, "deposit", json!({"amount": 1})).await?;
+        let told = tokio::time::timeout(PATIENCE / 2, waiter).await;
+        assert_eq!(told.expect("the waiter is told at once")??.version, version);
+    }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Hosts on one nats-server, as processes: asked over NATS, at work on the same actors at once,
 //! killed, and left without their server.
 
+mod credentials;
+mod draining;
 mod kit;
 mod load;
 mod permissions;
