@@ -51,7 +51,7 @@ pub const OK: &str = "ok";
 /// The queue group of all hosts of a prefix.
 const QUEUE: &str = "aether";
 
-/// How long the server may take to confirm the subscription.
+/// How long the server may take to confirm that it has what it was sent.
 const CONFIRM: Duration = Duration::from_secs(10);
 
 /// A running NATS face.
@@ -160,8 +160,10 @@ async fn serve(
     if let Err(error) = micro.stop().await {
         tracing::debug!(%error, "the micro service is gone already");
     }
-    if let Err(error) = client.flush().await {
-        tracing::warn!(%error, "the last answers may not have reached NATS");
+    // A flush would only hand the last answers to the kernel of a process that is about to end.
+    let confirmed = tokio::time::timeout(CONFIRM, confirm(&client)).await;
+    if !matches!(confirmed, Ok(Ok(()))) {
+        tracing::warn!("the last answers may not have reached NATS");
     }
 }
 

@@ -64,7 +64,11 @@ impl Place {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         self.open(flags).and_then(|db| self.prepare_writer(&db).map(|()| db)).map_err(|error| {
-            StoreError(format!("cannot open the store in {}: {error:#}", self.dir.display()))
+            let code = error.downcast_ref().and_then(rusqlite::Error::sqlite_error_code);
+            let full = code == Some(rusqlite::ErrorCode::DiskFull);
+            let advice = if full { "; make room on the disk" } else { "" };
+            let dir = self.dir.display();
+            StoreError(format!("cannot open the store in {dir}: {error:#}{advice}"))
         })
     }
 

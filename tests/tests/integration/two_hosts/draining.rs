@@ -107,6 +107,9 @@ async fn a_host_that_is_told_to_stop_answers_truly_what_nats_has_brought() {
     }
     let ids: Vec<&str> = stored.iter().flatten().filter_map(|e| e["command"].as_str()).collect();
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "a command is there twice");
+    let unheard = told.iter().flat_map(|told| &told.silent);
+    let unheard = unheard.filter(|(_, id)| ids.contains(&id.as_str()));
+    assert_eq!(unheard.count(), 0, "what the host did it has answered");
     for told in &told {
         for (account, id, version) in &told.accepted {
             assert_eq!(stored[*account][*version as usize - 1]["command"], id.as_str());
@@ -114,7 +117,7 @@ async fn a_host_that_is_told_to_stop_answers_truly_what_nats_has_brought() {
         for id in &told.refused {
             assert!(!ids.contains(&id.as_str()), "{id} was refused and is stored");
         }
-        // What got no answer was done once or not at all; asked again, it has been done once.
+        // What got no answer did not reach the host any more; asked again, it is done once.
         for (account, id) in &told.silent {
             let key = [("Idempotency-Key", id.as_str())];
             let to = format!("a{account}.deposit");
