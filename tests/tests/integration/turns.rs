@@ -377,7 +377,7 @@ async fn who_waits_for_a_version_is_told_whenever_it_comes() -> Result<()> {
             let host = host.clone();
             async move { host.state(query).await }
         });
-        // So that the waiter meets the command at every moment of its turn.
+        // So that some waiters come before the command and some beside it.
         for _ in 0..version % 16 {
             tokio::task::yield_now().await;
         }
