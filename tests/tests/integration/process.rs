@@ -121,6 +121,20 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
+fn a_clock_that_is_an_hour_off_changes_only_what_is_written_down() {
+    const HOUR_MS: i64 = 3_600_000;
+    for (offset, wrong_ms) in [("1h", HOUR_MS), ("-1h", -HOUR_MS)] {
+        let options = HostOptions::bank().unwrap().args(["--clock-offset", offset]);
+        let host = options.start().unwrap();
+        accepted(&host.client(), ALICE, "open", &json!({"owner": "Alice"}));
+        let events = host.client().get(&format!("/v1/{ALICE}/events")).unwrap().json().unwrap();
+        let at = events["events"][0]["at"].as_u64().expect("an event has a time");
+        let off_ms = at.cast_signed() - clock::unix_ms().cast_signed() - wrong_ms;
+        assert!(off_ms.abs() < HOUR_MS / 60, "{offset}: the event is {off_ms} ms from there");
+    }
+}
+
+#[test]
 fn two_hosts_cannot_share_an_embedded_store() {
     let options = HostOptions::bank().unwrap();
     let host = options.start().unwrap();
