@@ -10,6 +10,7 @@ mod bank_http;
 mod bank_model;
 mod cli;
 mod crash;
+mod crash_points;
 mod disk;
 mod evolution;
 mod hostile;

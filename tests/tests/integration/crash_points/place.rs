@@ -1,0 +1,158 @@
+//! Where the records of one host are, and what is found there without a host.
+
+use std::sync::Arc;
+
+use aether::{
+    address::Address,
+    config::NatsConfig,
+    record::{Chain, Position},
+    snapshot,
+    store::{
+        DEFAULT_RECORD_LIMIT, EventStore, Freshness,
+        embedded::{EmbeddedOptions, EmbeddedStore},
+        jetstream::JetStreamStore,
+    },
+};
+use aether_tests::{host_process::HostOptions, nats_server::NatsServer};
+use anyhow::{Context as _, Result, ensure};
+use rusqlite::Connection;
+use serde_json::Value;
+
+/// Streams per context: enough to be more than one, few enough to be made quickly.
+const PARTITIONS: u32 = 2;
+
+/// A kind of store.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind<'a> {
+    Embedded,
+    JetStream(&'a NatsServer),
+}
+
+/// The records of one host.
+#[derive(Debug)]
+pub struct Place<'a> {
+    kind: Kind<'a>,
+    prefix: String,
+    /// How to start a host on them.
+    pub options: HostOptions,
+}
+
+impl Kind<'_> {
+    /// Whether a step of this name is one of this store.
+    pub fn has(self, step: &str) -> bool {
+        match (step, step.split('.').next()) {
+            (_, Some("embedded")) => matches!(self, Self::Embedded),
+            // Only a store that others write to is asked where a log ends.
+            (_, Some("jetstream" | "nats")) | ("wake.head", _) => {
+                matches!(self, Self::JetStream(_))
+            }
+            _ => true,
+        }
+    }
+}
+
+impl<'a> Place<'a> {
+    /// A new place; `prefix` is used once per server.
+    pub fn new(kind: Kind<'a>, prefix: String) -> Result<Self> {
+        let options = HostOptions::bank()?;
+        let options = match kind {
+            Kind::Embedded => options,
+            Kind::JetStream(server) => options.nats(server.url()).args([
+                "--prefix",
+                prefix.as_str(),
+                "--partitions",
+                &PARTITIONS.to_string(),
+            ]),
+        };
+        Ok(Self { kind, prefix, options })
+    }
+
+    /// Does to the log of `actor` what no host would; nobody may have it open.
+    pub fn damage(&self, actor: &Address) -> Result<()> {
+        match self.kind {
+            Kind::Embedded => {
+                let folder = self.options.data_folder().context("it has a folder")?;
+                let db = Connection::open(folder.join("store.db"))?;
+                let actor = "(SELECT id FROM actors WHERE token = ?1)";
+                let spoil = format!("UPDATE records SET bytes = x'00' WHERE actor = {actor}");
+                ensure!(db.execute(&spoil, ["hurt"])? == 1, "there is one record to spoil");
+            }
+            Kind::JetStream(server) => {
+                server.publish(&actor.log_subject(&self.prefix, PARTITIONS), "", "a stranger's")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the whole log of `actors` from the store itself, which no host may have open: each
+    /// chain must be whole and end at the version that is given, and the snapshot be on it.
+    pub fn verify(&self, actors: &[(Address, u64)]) -> Result<()> {
+        tokio::runtime::Runtime::new()?.block_on(async {
+            let store = self.open().await?;
+            for (actor, version) in actors {
+                verify(&*store, actor, *version).await.with_context(|| actor.to_string())?;
+            }
+            store.close().await;
+            Ok::<_, anyhow::Error>(())
+        })?;
+        if let (Kind::Embedded, Some(folder)) = (self.kind, self.options.data_folder()) {
+            let db = Connection::open(folder.join("store.db"))?;
+            let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+            ensure!(verdict == "ok", "{verdict}");
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<Arc<dyn EventStore>> {
+        Ok(match self.kind {
+            Kind::Embedded => {
+                let folder = self.options.data_folder().context("it has a folder")?;
+                Arc::new(EmbeddedStore::open(folder, EmbeddedOptions::default()).await?)
+            }
+            Kind::JetStream(server) => {
+                let config = NatsConfig {
+                    url: server.url(),
+                    credentials: None,
+                    tls_ca: None,
+                    tls_cert: None,
+                    tls_key: None,
+                    replicas: 1,
+                    partitions: PARTITIONS,
+                };
+                let open = JetStreamStore::open(&config, &self.prefix, DEFAULT_RECORD_LIMIT);
+                Arc::new(open.await?)
+            }
+        })
+    }
+}
+
+async fn verify(store: &dyn EventStore, actor: &Address, version: u64) -> Result<()> {
+    let mut chain = Chain::start(actor);
+    let mut records = Vec::new();
+    loop {
+        let from = Position(chain.position.0 + 1);
+        let page = store.read(actor, from, Freshness::Leader).await?;
+        for stored in &page.records {
+            let record = chain.accept(stored)?;
+            records.push((record.last(), chain.position, chain.digest, record));
+        }
+        if !page.more {
+            break;
+        }
+    }
+    ensure!(chain.version == version, "the log ends at {}, not at {version}", chain.version);
+    let Some((_, position, _, newest)) = records.last() else { return Ok(()) };
+    ensure!(store.head(actor).await? == *position, "the head is not the last record");
+    ensure!(store.quarantined(actor).await?.is_none(), "it is quarantined");
+    let key = snapshot::key(&newest.model, &newest.component);
+    if let Some(kept) = store.snapshot(actor, &key).await? {
+        let form: Value = serde_json::from_slice(&kept.bytes)?;
+        let on_the_chain = records.iter().any(|(version, position, digest, _)| {
+            form["version"] == *version
+                && form["position"] == position.0
+                && digest.is_some_and(|digest| form["digest"] == digest.to_string())
+        });
+        ensure!(on_the_chain, "the snapshot stands on no record: {form}");
+    }
+    Ok(())
+}
