@@ -17,7 +17,7 @@ MODEL := examples-guests/bank/bank.storm.yaml
 
 say = @printf '==> %s\n' $(1)
 
-.PHONY: help run test faults-neighbours check guests tools wasm-targets clean
+.PHONY: help run test faults-neighbours attack check guests tools wasm-targets clean
 
 help: ## Show this list
 	@printf 'make TARGET, where TARGET is one of\n'
@@ -40,6 +40,11 @@ faults-neighbours: guests ## Measure for 30 s what faults of components cost the
 	$(call say,"measuring 8 neighbours for 30 s without and 30 s beside faults")
 	@AETHER_TEST_BINARY="$(CURDIR)/target/release/aether" AETHER_TEST_NEIGHBOURS_SECONDS=30 \
 		cargo test --workspace --test integration -- --nocapture hostile::neighbours_of_faults
+
+attack: tools guests ## Run the attacks on the faces in full: 9,000 connections, 100,000 requests on one
+	$(call say,"attacking hosts over HTTP and NATS")
+	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_ATTACK=full \
+		cargo test --workspace --test integration -- --nocapture --test-threads 1 attackers::
 
 check: ## Check formatting, lints and, where cargo-deny is installed, the dependencies
 	$(call say,"checking the formatting")

@@ -87,8 +87,14 @@ pub struct Limits {
     pub max_connections: usize,
     /// How long a connection may take to send the head of a request.
     pub header_timeout: Duration,
+    /// How long a client may not take what is sent to it.
+    pub write_timeout: Duration,
+    /// Most bytes of request bodies held at once, for each face.
+    pub max_request_bytes: usize,
     /// Most requests from NATS at work at once in this host.
     pub max_nats_requests: usize,
+    /// Most of them for one caller.
+    pub max_caller_requests: usize,
 }
 
 /// The faces of the host.
@@ -119,7 +125,10 @@ impl Default for Limits {
             max_deadline: Duration::from_secs(10),
             max_connections: 10_000,
             header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            max_request_bytes: 256 << 20,
             max_nats_requests: 4096,
+            max_caller_requests: 1024,
         }
     }
 }

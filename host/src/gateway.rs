@@ -4,6 +4,7 @@
 //! answer into bytes. It decides nothing: what a request means is told by the host, and both
 //! faces read the same headers ([`request`]) and give the same bodies ([`reply`], [`problem`]).
 
+pub mod admission;
 pub mod auth;
 #[cfg(test)]
 pub(crate) mod fake;

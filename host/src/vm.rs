@@ -18,50 +18,30 @@ mod guest;
 mod instance;
 mod instances;
 mod limit;
+mod limits;
 mod slow;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod ticker;
 mod values;
 mod wasi;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use aether_wit::Digest;
 
-pub use self::{behaviour::Behaviour, component::Component, guest::Guest};
+pub use self::{
+    behaviour::Behaviour,
+    component::Component,
+    guest::Guest,
+    limits::{CompileLimits, SandboxConfig},
+};
 use self::{
     cache::Cache, component::Linkers, engine::Engines, instance::Instance, instances::Instances,
     ticker::Ticker,
 };
 use crate::json::PackedCase;
-
-/// Limits of the sandbox.
-#[derive(Debug, Clone)]
-pub struct SandboxConfig {
-    /// Most memory of one instance, in bytes: the size of a slot of the pool.
-    pub max_guest_memory: usize,
-    /// Most instances alive at once; `None`: derived from the kernel's map limit.
-    pub max_instances: Option<usize>,
-    /// Largest component file, in bytes.
-    pub max_component_bytes: usize,
-    /// Where compiled code is kept; `None`: nowhere.
-    pub cache_dir: Option<PathBuf>,
-    /// Most that one call may print, in bytes; the rest is dropped.
-    pub max_output_bytes: usize,
-}
-
-impl Default for SandboxConfig {
-    fn default() -> Self {
-        Self {
-            max_guest_memory: 64 << 20,
-            max_instances: None,
-            max_component_bytes: 32 << 20,
-            cache_dir: None,
-            max_output_bytes: 16 << 10,
-        }
-    }
-}
 
 /// Compiles components and gives their instances. Cheap to clone.
 #[derive(Clone)]
@@ -147,13 +127,28 @@ pub struct SandboxError(pub String);
 pub enum LoadError {
     /// It is larger than a component may be.
     #[error(
-        "the component has {bytes} bytes: at most {limit} are taken; build it for release, or raise the limit of component files"
+        "the component has {bytes} bytes: at most {limit} are taken; build it for release, or raise `max-component-bytes`"
     )]
     TooLarge {
         /// Its size.
         bytes: usize,
         /// The limit.
         limit: usize,
+    },
+    /// Compiling it would take too much time or memory.
+    #[error(
+        "the component has {found} {what}: at most {limit} are taken, for compiling more takes too long; make it smaller{}",
+        setting.map_or_else(String::new, |name| format!(", or raise `{name}`"))
+    )]
+    TooCostly {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much of it, as far as it was read.
+        found: u64,
+        /// How much may be.
+        limit: u64,
+        /// The setting that holds the limit; none if it is fixed.
+        setting: Option<&'static str>,
     },
     /// It is a core module.
     #[error(

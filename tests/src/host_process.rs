@@ -157,9 +157,20 @@ impl HostOptions {
     /// # Errors
     /// If it is still running after as long as a start may take.
     pub fn start_refused(&self) -> Result<(ExitStatus, String)> {
+        let refused = self.start_refused_at_cost()?;
+        Ok((refused.status, refused.output))
+    }
+
+    /// The same, and what the attempt took.
+    ///
+    /// # Errors
+    /// If it is still running after as long as a start may take.
+    pub fn start_refused_at_cost(&self) -> Result<Refused> {
+        let begun = clock::now();
         let mut running = Running::start(self.command()?)?;
         let status = running.wait(START_LIMIT)?;
-        Ok((status, running.output.all()))
+        let took = clock::now() - begun;
+        Ok(Refused { status, output: running.output.all(), took, peak_bytes: running.peak_bytes })
     }
 
     fn command(&self) -> Result<Command> {
@@ -174,6 +185,19 @@ impl HostOptions {
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
+}
+
+/// A host that refused to start.
+#[derive(Debug)]
+pub struct Refused {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All that it printed.
+    pub output: String,
+    /// From its start to its end.
+    pub took: Duration,
+    /// Most memory that it had in RAM, in bytes, as far as it was seen: looked at each 10 ms.
+    pub peak_bytes: u64,
 }
 
 /// Runs `aether ARGUMENTS` to its end, in `folder`, without the developer's settings.
@@ -239,13 +263,15 @@ impl HostProcess {
     /// # Errors
     /// If it is not running.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid());
-        let status =
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.context("the process has no memory")?.parse()?;
-        Ok(kib * 1024)
+        memory(self.pid(), "VmRSS:")
+    }
+
+    /// The most memory that it had in RAM since it was started, in bytes.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn peak_bytes(&self) -> Result<u64> {
+        memory(self.pid(), "VmHWM:")
     }
 
     /// All that it has printed since it was last started, stdout and stderr as they came.
@@ -346,6 +372,16 @@ impl Drop for HostProcess {
     }
 }
 
+/// A line about memory of `/proc/PID/status`, in bytes.
+fn memory(pid: u32, name: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kib: u64 = kib.context("the process has no memory")?.parse()?;
+    Ok(kib * 1024)
+}
+
 fn readiness(url: &str) -> Result<u16> {
     let address = url.strip_prefix("http://").unwrap_or(url);
     TcpStream::connect(address).context("cannot connect")?;
@@ -356,6 +392,7 @@ fn readiness(url: &str) -> Result<u16> {
 struct Running {
     child: Child,
     output: Arc<Printed>,
+    peak_bytes: u64,
 }
 
 impl Running {
@@ -370,7 +407,7 @@ impl Running {
         let stderr = child.stderr.take().context("stderr is piped")?;
         Printed::collect(&output, stdout);
         Printed::collect(&output, stderr);
-        Ok(Self { child, output })
+        Ok(Self { child, output, peak_bytes: 0 })
     }
 
     fn kill(&mut self) -> Result<()> {
@@ -386,6 +423,8 @@ impl Running {
                 self.output.wait_for_end();
                 return Ok(status);
             }
+            // One that is just ending has none any more.
+            self.peak_bytes = memory(self.child.id(), "VmHWM:").unwrap_or(self.peak_bytes);
             ensure!(
                 clock::now() < deadline,
                 "still running after {limit:?}; it said:\n{}",

@@ -25,13 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub fn config() -> Config {
     Config {
         store: StoreConfig::Memory,
-        sandbox: SandboxConfig {
-            max_guest_memory: 64 << 20,
-            max_instances: Some(200),
-            max_component_bytes: 32 << 20,
-            cache_dir: None,
-            max_output_bytes: 16 << 10,
-        },
+        sandbox: SandboxConfig { max_instances: Some(200), ..SandboxConfig::default() },
         limits: Limits::default(),
         prefix: "aether".to_owned(),
         faces: Faces { http: None, nats: false, token_file: None, insecure: false },

@@ -21,6 +21,7 @@ use crate::config::units;
 use crate::{
     config::{Config, Faces, StoreConfig},
     gateway::{
+        admission::Bodies,
         auth::Tokens,
         http::{self, Face, feed::HEARTBEAT},
         nats,
@@ -112,7 +113,8 @@ impl Running {
         let http = listener.map(|listener| {
             let limits = config.limits.clone();
             let stop = stop.clone();
-            let face = Face { service, tokens, limits, heartbeat: HEARTBEAT, stop };
+            let bodies = Bodies::new(limits.max_request_bytes);
+            let face = Face { service, tokens, limits, heartbeat: HEARTBEAT, bodies, stop };
             tokio::spawn(http::serve(listener, Arc::new(face)))
         });
         Ok(Self { stop, http, nats })

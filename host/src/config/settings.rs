@@ -6,7 +6,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{Config, Faces, Limits, NatsConfig, StoreConfig, units};
-use crate::vm::SandboxConfig;
+use crate::vm::{CompileLimits, SandboxConfig};
 
 /// One thing that can be set.
 #[derive(Debug)]
@@ -76,6 +76,7 @@ impl Draft {
                 max_guest_memory: 0,
                 max_instances: None,
                 max_component_bytes: 0,
+                compile: CompileLimits::default(),
                 cache_dir: default_cache(),
                 max_output_bytes: 0,
             },
@@ -140,6 +141,10 @@ fn instances(text: &str) -> Result<Option<usize>, String> {
     if text == "auto" { Ok(None) } else { units::count(text).map(Some) }
 }
 
+fn size(text: &str) -> Result<u64, String> {
+    units::bytes(text).map(|bytes| bytes as u64)
+}
+
 fn deadline(text: &str) -> Result<Duration, String> {
     units::duration(text)
 }
@@ -197,7 +202,15 @@ pub const SETTINGS: &[Setting] = &[
     setting!("max-guest-memory", "SIZE", "64MiB", d, t => d.sandbox.max_guest_memory, units::bytes(t),
         "Most memory of one instance; models may ask for less. Address space is reserved for it, memory is not"),
     setting!("max-component-bytes", "SIZE", "32MiB", d, t => d.sandbox.max_component_bytes, units::bytes(t),
-        "Largest component file. Bounds the time and memory that compiling takes"),
+        "Largest component file"),
+    setting!("max-component-cost", "UNITS", "24000000", d, t => d.sandbox.compile.component, units::count(t),
+        "Most that a component may cost to compile: the bytes of its code, and for each function one for every 8 pairs of a variable and a jump, counted again for each loop around the jump. Bounds the time of compiling"),
+    setting!("max-function-cost", "UNITS", "1000000", d, t => d.sandbox.compile.function, units::count(t),
+        "The same for the largest function. Bounds the memory of compiling, which grows faster than a function does"),
+    setting!("max-component-functions", "N", "60000", d, t => d.sandbox.compile.functions, units::count(t),
+        "Most functions of a component: each takes time to compile, however small"),
+    setting!("max-component-structure", "SIZE", "2MiB", d, t => d.sandbox.compile.structure_bytes, size(t),
+        "Most bytes of a component that are neither code nor data, such as types and exports: they take many times their size while compiling"),
     setting!("max-output-bytes", "SIZE", "16KiB", d, t => d.sandbox.max_output_bytes, units::bytes(t),
         "Most that one call of a component may print; the rest is dropped. Keeps the log usable"),
     setting!("max-mailbox", "COMMANDS", "4096", d, t => d.limits.max_mailbox, units::count(t),
@@ -219,9 +232,15 @@ pub const SETTINGS: &[Setting] = &[
     setting!("max-connections", "N", "10000", d, t => d.limits.max_connections, units::count(t),
         "Most HTTP connections at once; one more is told 503. Leaves file handles for the store"),
     setting!("header-timeout", "TIME", "30s", d, t => d.limits.header_timeout, units::duration(t),
-        "Longest that a connection may be idle or take to send the head of a request, so that slow senders hold nothing"),
+        "Longest that a connection may be idle, or take to send the head of a request, or its body, so that slow senders hold nothing"),
+    setting!("write-timeout", "TIME", "60s", d, t => d.limits.write_timeout, units::duration(t),
+        "Longest that an HTTP client may take nothing of what is sent to it; then its connection is ended, so that clients that do not read hold nothing (Linux)"),
+    setting!("max-request-bytes", "SIZE", "256MiB", d, t => d.limits.max_request_bytes, units::bytes(t),
+        "Most bytes of request bodies held at once, over HTTP and over NATS each, beyond the first 4 KiB of each; one more is `overloaded`. Bounds memory where `body-bytes` alone would not"),
     setting!("max-nats-requests", "N", "4096", d, t => d.limits.max_nats_requests, units::count(t),
         "Most requests from NATS at work at once in this host; one more is `overloaded`. Bounds memory"),
+    setting!("max-caller-requests", "N", "1024", d, t => d.limits.max_caller_requests, units::count(t),
+        "Most of them for one caller, told by the first two words of the subject for its answers, such as _INBOX.NAME; one more is `overloaded`. Leaves places for the others"),
     setting!("drain", "TIME", "30s", d, t => d.limits.drain, units::duration(t),
         "How long a host that is told to stop waits for the commands in flight: longer than callers wait who do not say, so that they get their answers"),
 ];

@@ -4,9 +4,10 @@
 //! is asked, [`super::auth`] who asks, [`query`] and [`super::request`] how, the service answers,
 //! [`respond`] writes it down. A client that goes away cancels its wait and nothing else.
 //!
-//! Connections are bounded in number, in the size of a request's head and in the time that it
-//! may take; one over the number is told 503 and closed. HTTP/1.1 only: a plain-text HTTP/2 would
-//! have to wait for its preface without a time limit.
+//! Connections are bounded in number, in the size of a request's head, in the bytes of all bodies,
+//! and in the time that a head, a body or the reading of an answer may take; one over the number
+//! is told 503 and closed. HTTP/1.1 only: a plain-text HTTP/2 would have to wait for its preface
+//! without a time limit.
 
 pub mod feed;
 pub mod query;
@@ -40,6 +41,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{query::Parameters, respond::Refusal, route::Route};
 use super::{
     Service,
+    admission::{Bodies, Held},
     auth::Tokens,
     problem::{self, Problem},
     reply,
@@ -80,6 +82,8 @@ pub struct Face {
     pub limits: Limits,
     /// Time between two signs of life on a feed, see [`feed::HEARTBEAT`].
     pub heartbeat: Duration,
+    /// Room for bodies.
+    pub bodies: Bodies,
     /// Ends feeds and accepting.
     pub stop: CancellationToken,
 }
@@ -123,6 +127,7 @@ async fn converse(stream: TcpStream, router: Router, face: &Face) {
         tracing::debug!(%error, "the client is gone");
         return;
     }
+    end_if_unread(&stream, face.limits.write_timeout);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(face.limits.header_timeout)
@@ -139,6 +144,19 @@ async fn converse(stream: TcpStream, router: Router, face: &Face) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// Has the kernel end the connection when its client takes nothing of what is sent for so long.
+fn end_if_unread(stream: &TcpStream, limit: Duration) {
+    #[cfg(target_os = "linux")]
+    {
+        let ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, ms) {
+            tracing::debug!(%error, "a client that does not read is not noticed");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, limit);
 }
 
 async fn turn_away(stream: &TcpStream, face: &Face) {
@@ -249,10 +267,26 @@ impl Face {
         asked: Asked,
         body: Body,
     ) -> Result<Response, Refusal> {
-        let body = self.body(&asked.parts, body, asked.headers.deadline).await?;
+        let (body, held) = self.body(&asked.parts, body, asked.headers.deadline).await?;
         let fields = request::fields(&body, self.limits.body_bytes)?;
+        drop(body);
         let command = asked.headers.command(to, name, fields, asked.by, asked.at);
-        Ok(respond::answered(&self.service.send(command).await?))
+        // A client that goes away does not take its command along, nor the room that it takes.
+        let service = Arc::clone(&self.service);
+        let answered = tokio::spawn(async move {
+            let answered = service.send(command).await;
+            drop(held);
+            answered
+        });
+        match answered.await {
+            Ok(answered) => Ok(respond::answered(&answered?)),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => {
+                    Err(Failure::new(Code::Unresolved, "the host was stopped meanwhile").into())
+                }
+            },
+        }
     }
 
     async fn state(&self, actor: Address, asked: &Asked) -> Result<Response, Refusal> {
@@ -278,39 +312,62 @@ impl Face {
         Ok(feed::response(feed, format, self.heartbeat, self.stop.clone()))
     }
 
+    fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), Failure> {
+        self.bodies.add(held, bytes).inspect_err(|_| {
+            *held = Held::nothing();
+            self.service.metrics().dropped("max-request-bytes");
+        })
+    }
+
     async fn body(
         &self,
         parts: &Parts,
         body: Body,
         deadline: std::time::Instant,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<(Bytes, Held), Refusal> {
         let limit = self.limits.body_bytes;
         let declared = parts.headers.get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if declared.is_some_and(|bytes| bytes > limit.saturating_add(MAX_DISCARDED_BYTES)) {
             return Err(request::too_large(limit).into());
         }
+        // However long a caller is ready to wait for its answer, its body must come.
         let waited = deadline.saturating_duration_since(clock::now());
-        match tokio::time::timeout_at(deadline.into(), collect(body, limit)).await {
-            Ok(read) => Ok(read?),
+        let waited = waited.min(self.limits.header_timeout);
+        let mut held = Held::nothing();
+        let collected = collect(body, limit, |bytes| self.hold(&mut held, bytes));
+        let read = tokio::time::timeout(waited, collected).await;
+        match read {
+            Ok(read) => Ok((read?, held)),
             Err(_) => Err(Refusal::Slow { waited }),
         }
     }
 }
 
-async fn collect(body: Body, limit: usize) -> Result<Bytes, Failure> {
+async fn collect(
+    body: Body,
+    limit: usize,
+    mut hold: impl FnMut(usize) -> Result<(), Failure>,
+) -> Result<Bytes, Failure> {
     let mut chunks = body.into_data_stream();
-    let (mut read, mut seen) = (BytesMut::new(), 0_usize);
+    let (mut read, mut seen, mut refused) = (BytesMut::new(), 0_usize, None);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
             request::invalid(format!("the body broke off after {seen} bytes: {error}"))
         })?;
         seen = seen.saturating_add(chunk.len());
-        if seen <= limit {
-            read.extend_from_slice(&chunk);
+        if seen <= limit && refused.is_none() {
+            match hold(chunk.len()) {
+                Ok(()) => read.extend_from_slice(&chunk),
+                Err(failure) => (read, refused) = (BytesMut::new(), Some(failure)),
+            }
         } else if seen > limit.saturating_add(MAX_DISCARDED_BYTES) {
             break;
         }
     }
-    if seen > limit { Err(request::too_large(limit)) } else { Ok(read.freeze()) }
+    match refused {
+        _ if seen > limit => Err(request::too_large(limit)),
+        Some(failure) => Err(failure),
+        None => Ok(read.freeze()),
+    }
 }

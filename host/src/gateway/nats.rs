@@ -6,12 +6,17 @@
 //! permissions say who may. A request without a reply subject is done and not answered.
 //!
 //! A host may write where callers may not, and an answer goes where the caller says. So a request
-//! whose answer would go to the log, to another subject of the host's own prefix or to the
-//! server's API (`$…`) is not done: else any caller could forge records and delete streams.
+//! whose answer would go to the log, to another subject of the host's own prefix, to the server's
+//! API (`$…`) or to no plain subject is not done: else any caller could forge records and delete
+//! streams.
 //!
-//! At most `max-nats-requests` are at work at once; one more is `overloaded`. A host that drains
+//! At most `max-nats-requests` are at work at once, of one caller `max-caller-requests`, and their
+//! bodies hold at most `max-request-bytes`; one more is `overloaded`. Of a request only its command
+//! is kept: a megabyte of headers takes many times that as a map. A host that drains
 //! answers what it has taken; a request that was on its way to it in that moment gets no answer,
 //! which means the same as always: ask again with the same id.
+
+pub mod subject;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,18 +28,20 @@ use async_nats::{
         ServiceExt as _, endpoint::Endpoint,
     },
 };
+use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::subject::{caller, is_callers, parse};
 use super::{
     Service,
+    admission::{Bodies, Full, Held, Place, Places},
     problem::Problem,
     reply,
     request::{self, Headers},
 };
 use crate::{
-    address::{Address, decode_id},
     clock,
     command::{Command, Outcome, Reply},
     config::{Limits, NatsConfig},
@@ -50,6 +57,15 @@ pub const OK: &str = "ok";
 
 /// The queue group of all hosts of a prefix.
 const QUEUE: &str = "aether";
+
+/// Requests that have come and were not looked at yet; beyond it the client library drops them
+/// without an answer, those of all callers. Looking at one takes a few microseconds, so this is a
+/// moment's worth.
+const BACKLOG: usize = 64 << 10;
+
+/// Refusals on their way out. A server that does not take them in time gets no more of them, and
+/// their callers no answer: that is bounded too.
+const MAX_REFUSALS: usize = 4096;
 
 /// How long the server may take to confirm that it has what it was sent.
 const CONFIRM: Duration = Duration::from_secs(10);
@@ -98,7 +114,14 @@ pub async fn start(
         .await
         .context("the subscription is not confirmed")??;
     let stop = CancellationToken::new();
-    let face = Arc::new(Face { service, prefix: prefix.to_owned(), limits });
+    let face = Arc::new(Face {
+        service,
+        prefix: prefix.to_owned(),
+        places: Places::new(limits.max_nats_requests, limits.max_caller_requests),
+        bodies: Bodies::new(limits.max_request_bytes),
+        refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+        limits,
+    });
     let served = tokio::spawn(serve(client, micro, endpoint, face, stop.clone()));
     Ok(Running { stop, served })
 }
@@ -110,6 +133,7 @@ pub async fn start(
 /// If the server cannot be reached, or a file of the settings cannot be read.
 pub async fn connect(server: &NatsConfig) -> anyhow::Result<Client> {
     let options = identified(server).await.map_err(anyhow::Error::msg)?.name("aether");
+    let options = options.subscription_capacity(BACKLOG);
     let urls: Vec<&str> = server.url.split(',').map(str::trim).collect();
     options.connect(urls).await.context("NATS cannot be reached")
 }
@@ -129,6 +153,9 @@ struct Face {
     service: Arc<dyn Service>,
     prefix: String,
     limits: Limits,
+    places: Places,
+    bodies: Bodies,
+    refusals: Arc<Semaphore>,
 }
 
 async fn serve(
@@ -139,21 +166,20 @@ async fn serve(
     stop: CancellationToken,
 ) {
     let requests = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(face.limits.max_nats_requests));
     loop {
         let request = tokio::select! {
             () = stop.cancelled() => break,
             request = endpoint.next() => request,
         };
         let Some(request) = request else { break };
-        take(request, &face, &permits, &requests).await;
+        take(request, &face, &requests);
     }
     if let Err(error) = endpoint.stop().await {
         tracing::debug!(%error, "the subscription is gone already");
     }
     // What was delivered before is in the endpoint's buffer.
     while let Some(request) = endpoint.next().await {
-        take(request, &face, &permits, &requests).await;
+        take(request, &face, &requests);
     }
     requests.close();
     requests.wait().await;
@@ -167,12 +193,9 @@ async fn serve(
     }
 }
 
-async fn take(
-    request: Request,
-    face: &Arc<Face>,
-    permits: &Arc<Semaphore>,
-    requests: &TaskTracker,
-) {
+/// Takes a request on or refuses it, without waiting for anything: those behind it must not wait
+/// either, for each takes memory.
+fn take(mut request: Request, face: &Arc<Face>, requests: &TaskTracker) {
     if let Some(reply) = &request.message.reply
         && !is_callers(&face.prefix, reply)
     {
@@ -180,20 +203,34 @@ async fn take(
         tracing::warn!(%reply, subject = %request.message.subject, "a request is ignored: its answer would go to a subject that is not for callers");
         return;
     }
-    match Arc::clone(permits).try_acquire_owned() {
-        Ok(permit) => {
-            let face = Arc::clone(face);
+    let taken = face.admit(&request.message).and_then(|admitted| {
+        let command = face.command(&request.message)?;
+        Ok((admitted, command))
+    });
+    // What it said has been read; where the answer goes is what is still needed.
+    request.message.headers = None;
+    request.message.payload = Bytes::new();
+    let face = Arc::clone(face);
+    match taken {
+        Ok((admitted, command)) => {
             requests.spawn(async move {
-                let answer = face.answer(&request.message).await;
+                let answer = match face.service.send(command).await {
+                    Ok(reply) => Answer::of(&reply),
+                    Err(failure) => Answer::failed(&failure),
+                };
                 send(&request, answer).await;
-                drop(permit);
+                drop(admitted);
             });
         }
-        Err(_) => {
-            face.service.metrics().dropped("max-nats-requests");
-            let detail = "the host is at its limit of requests from NATS (`max-nats-requests`)";
-            send(&request, Answer::failed(&Failure::new(Code::Overloaded, detail))).await;
-        }
+        Err(failure) => match Arc::clone(&face.refusals).try_acquire_owned() {
+            Ok(permit) => {
+                requests.spawn(async move {
+                    send(&request, Answer::failed(&failure)).await;
+                    drop(permit);
+                });
+            }
+            Err(_) => face.service.metrics().dropped("nats-refusals"),
+        },
     }
 }
 
@@ -247,15 +284,22 @@ impl Answer {
 }
 
 impl Face {
-    async fn answer(&self, message: &Message) -> Answer {
-        let answered = match self.command(message) {
-            Ok(command) => self.service.send(command).await,
-            Err(failure) => Err(*failure),
-        };
-        match answered {
-            Ok(reply) => Answer::of(&reply),
-            Err(failure) => Answer::failed(&failure),
-        }
+    /// Room for the request, until it is answered.
+    fn admit(&self, message: &Message) -> Result<(Place, Held), Box<Failure>> {
+        let place = self.places.take(caller(message.reply.as_deref())).map_err(|full| {
+            let (at, whose) = match full {
+                Full::All => ("max-nats-requests", "from NATS"),
+                Full::Caller => ("max-caller-requests", "of one caller"),
+            };
+            self.service.metrics().dropped(at);
+            let detail = format!("the host is at its limit of requests {whose} (`{at}`)");
+            Failure::new(Code::Overloaded, detail)
+        })?;
+        let mut held = Held::nothing();
+        self.bodies.add(&mut held, message.payload.len()).inspect_err(|_| {
+            self.service.metrics().dropped("max-request-bytes");
+        })?;
+        Ok((place, held))
     }
 
     fn command(&self, message: &Message) -> Result<Command, Box<Failure>> {
@@ -269,27 +313,6 @@ impl Face {
         let fields = request::fields(&message.payload, self.limits.body_bytes)?;
         Ok(headers.command(to, name, fields, None, at))
     }
-}
-
-/// Whether an answer may go to the subject `reply`.
-fn is_callers(prefix: &str, reply: &str) -> bool {
-    let own = reply.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
-    !own && !reply.starts_with('$')
-}
-
-/// Actor and command of `PREFIX.cmd.CONTEXT.AGGREGATE.ID.COMMAND`.
-fn parse(prefix: &str, subject: &str) -> Result<(Address, String), Failure> {
-    let rest = subject.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(".cmd."));
-    let parts: Vec<&str> = rest.unwrap_or_default().split('.').collect();
-    let [context, aggregate, token, name] = parts.as_slice() else {
-        return Err(request::invalid(format!(
-            "`{subject}`: expected {prefix}.cmd.CONTEXT.AGGREGATE.ID.COMMAND"
-        )));
-    };
-    let id = decode_id(token).map_err(|error| request::invalid(error.to_string()))?;
-    let to = Address::new(context, aggregate, &id)
-        .map_err(|error| Failure::new(Code::Unknown, error.to_string()))?;
-    Ok((to, (*name).to_owned()))
 }
 
 #[cfg(test)]

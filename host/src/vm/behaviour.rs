@@ -20,6 +20,7 @@ use super::{
     Component, Guest, LoadError,
     call::{Call, Function},
     check::{self, ContextFields},
+    component::listed,
 };
 use crate::{address::Address, json::AggregatePlans};
 
@@ -64,10 +65,10 @@ impl Behaviour {
         let interface = match ty.get_export(engine, &name).map(|export| export.ty) {
             Some(ComponentItem::ComponentInstance(interface)) => interface,
             _ => {
-                let has: Vec<_> = ty.exports(engine).map(|(name, _)| format!("`{name}`")).collect();
+                let has = listed(ty.exports(engine).map(|(name, _)| name));
                 return Err(mismatch(format!(
                     "it does not export the interface `{name}`; it exports {}",
-                    if has.is_empty() { "nothing".to_owned() } else { has.join(", ") }
+                    if has.is_empty() { "nothing" } else { &has }
                 )));
             }
         };

@@ -280,4 +280,76 @@ mod tests {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(cache.component(&engine, digest, b"nothing").is_err());
     }
+
+    #[test]
+    fn a_folder_of_another_user_is_not_used() {
+        let root = tempfile::tempdir().unwrap();
+        let mut folder = root.path().join("cache");
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        if me() == 0 {
+            std::os::unix::fs::chown(&folder, Some(65_534), None).unwrap();
+        } else {
+            // Only root can give a folder away; this one belongs to root.
+            folder = "/usr".into();
+        }
+        let told = ours(&folder).unwrap_err().to_string();
+        assert!(told.contains("another user"), "{told}");
+        assert!(Cache::new(Some(folder)).0.is_none());
+    }
+
+    #[test]
+    fn a_folder_that_a_group_can_write_or_a_link_to_one_is_not_used() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("cache");
+        for mode in [0o770, 0o720, 0o701] {
+            drop(fs::remove_dir(&folder));
+            fs::create_dir(&folder).unwrap();
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            let told = ours(&folder).unwrap_err().to_string();
+            assert!(told.contains(&format!("mode {mode:o}")), "{told}");
+            assert!(Cache::new(Some(folder.clone())).0.is_none());
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        assert!(Cache::new(Some(folder)).0.is_some());
+        assert!(Cache::new(Some(link)).0.is_none(), "a link can be turned elsewhere");
+    }
+
+    #[test]
+    fn code_of_another_component_under_the_name_is_compiled_again() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("cache");
+        let (cache, engine, bytes, digest) = cached(&folder);
+        cache.component(&engine, digest, &bytes).unwrap();
+        let path = file(&folder);
+        let right = fs::read(&path).unwrap();
+        let other = wat::parse_str(COMPONENT.replace("i32.const 7", "i32.const 8")).unwrap();
+        let elsewhere = root.path().join("other");
+        let others = Cache::new(Some(elsewhere.clone()));
+        others.component(&engine, Digest::of(&other), &other).unwrap();
+        fs::copy(file(&elsewhere), &path).unwrap();
+        assert!(cache.component(&engine, digest, b"nothing").is_err(), "whole, but not this one");
+        cache.component(&engine, digest, &bytes).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), right, "written anew");
+    }
+
+    #[test]
+    fn many_at_once_leave_one_whole_file() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("cache");
+        let (_, engine, bytes, digest) = cached(&folder);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let cache = Cache::new(Some(folder.clone()));
+                    cache.component(&engine, digest, &bytes).unwrap();
+                });
+            }
+        });
+        let cache = Cache::new(Some(folder.clone()));
+        assert!(cache.component(&engine, digest, b"nothing").is_ok());
+        file(&folder);
+    }
 }

@@ -12,6 +12,7 @@ use super::{
     Behaviour, LoadError, Shared,
     engine::{Engines, WASM_PAGE},
     slow::SlowThread,
+    survey::survey,
     wasi::{self, World},
 };
 use crate::json::AggregatePlans;
@@ -51,6 +52,7 @@ impl Component {
         if bytes.starts_with(CORE_MODULE) {
             return Err(LoadError::CoreModule);
         }
+        survey(bytes, &shared.config.compile)?;
         let digest = Digest::of(bytes);
         let pooled = &shared.engines.pooled;
         let (code, refused) = match shared.cache.component(pooled, digest, bytes) {
@@ -153,15 +155,28 @@ fn check_imports(code: &wasmtime::component::Component) -> Result<(), LoadError>
     let refused: Vec<_> = ty
         .imports(engine)
         .filter(|(name, import)| !allowed(engine, name, &import.ty))
-        .map(|(name, _)| format!("`{name}`"))
+        .map(|(name, _)| name)
         .collect();
     if refused.is_empty() {
         return Ok(());
     }
     let known = format!("`{CONTRACT_TYPES}`, types of the model, and WASI 0.2: {}", wasi_names());
     Err(LoadError::Import {
-        detail: format!("it imports {}; a component may import {known}", refused.join(", ")),
+        detail: format!("it imports {}; a component may import {known}", listed(refused)),
     })
+}
+
+/// Most names that a message shows.
+const MAX_LISTED: usize = 12;
+
+/// `a`, `b` and 7 more.
+pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names = names.into_iter();
+    let shown: Vec<_> = names.by_ref().take(MAX_LISTED).map(|name| format!("`{name}`")).collect();
+    match names.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 fn allowed(engine: &Engine, name: &str, item: &ComponentItem) -> bool {

@@ -6,6 +6,9 @@
 //! as long as without the faults. By default the run is short, on an unoptimised build and a
 //! machine that runs other tests: then only errors and standstill fail.
 
+mod files;
+mod lies;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -338,6 +341,18 @@ fn serve(
         thread::sleep(due.saturating_duration_since(clock::now()));
     }
     times
+}
+
+/// Deposits, one after the other, until `over`; each must be accepted. How many there were.
+fn serve_until(client: &Client, account: &str, over: &AtomicBool) -> u64 {
+    let mut served = 0;
+    while !over.load(Ordering::Relaxed) {
+        let reply = client.command(account, "deposit", &json!({"amount": 1})).unwrap();
+        assert_eq!(reply.status, 200, "{account}: {}", reply.text());
+        served += 1;
+        thread::sleep(PACE);
+    }
+    served
 }
 
 /// Sends every kind of fault in turn, to several actors, until `over`.

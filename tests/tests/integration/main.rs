@@ -6,8 +6,10 @@
     reason = "what fails here is a failed test, in helpers too"
 )]
 
+mod attackers;
 mod bank_http;
 mod bank_model;
+mod cache;
 mod cli;
 mod crash;
 mod crash_points;

@@ -25,6 +25,7 @@ struct Wall {
 
 const WALLS: &[Wall] = &[
     Wall { name: "wasmtime", inside: &["host/src/vm.rs", "host/src/vm/"] },
+    Wall { name: "wasmparser", inside: &["host/src/vm.rs", "host/src/vm/"] },
     Wall { name: "wasmtime_wasi", inside: &["host/src/vm.rs", "host/src/vm/"] },
     Wall {
         name: "async_nats",

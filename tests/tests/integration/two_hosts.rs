@@ -3,7 +3,7 @@
 
 mod credentials;
 mod draining;
-mod kit;
+pub mod kit;
 mod load;
 mod permissions;
 mod starting;

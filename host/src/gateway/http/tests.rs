@@ -32,7 +32,8 @@ async fn run_with(limits: Limits, tokens: Option<Tokens>) -> Running {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
     let service = Arc::clone(&fake) as Arc<dyn Service>;
     let heartbeat = Duration::from_millis(50);
-    let face = Arc::new(Face { service, tokens, limits, heartbeat, stop: stop.clone() });
+    let bodies = Bodies::new(limits.max_request_bytes);
+    let face = Arc::new(Face { service, tokens, limits, heartbeat, bodies, stop: stop.clone() });
     Running { at, fake, stop, served: tokio::spawn(serve(listener, face)) }
 }
 

@@ -182,7 +182,28 @@ fn answers_go_to_callers_only() {
     for taken in ["_INBOX.a.b", "shop.answers", "aetherial.log", "aether"] {
         assert!(is_callers("aether", taken), "{taken}");
     }
-    for refused in ["aether.log.bank.0.account.a", "aether.cmd.x", "$JS.API.STREAM.DELETE.x"] {
+    for refused in [
+        "aether.log.bank.0.account.a",
+        "aether.cmd.x",
+        "$JS.API.STREAM.DELETE.x",
+        "*.log.bank.0.account.a",
+        "_INBOX.>",
+        "_INBOX..a",
+        "",
+    ] {
         assert!(!is_callers("aether", refused), "{refused}");
+    }
+}
+
+#[test]
+fn callers_are_told_apart_by_where_their_answers_go() {
+    for (reply, expected) in [
+        (Some("_INBOX.abc.1"), "_INBOX.abc"),
+        (Some("_INBOX.shop.abc.1"), "_INBOX.shop"),
+        (Some("_INBOX.shop"), "_INBOX.shop"),
+        (Some("answers"), "answers"),
+        (None, ""),
+    ] {
+        assert_eq!(caller(reply), expected);
     }
 }

@@ -50,6 +50,108 @@ async fn imports_that_are_not_given_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn no_world_of_wasi_gives_more_than_the_virtual_one() {
+    for interface in [
+        "wasi:http/outgoing-handler@0.2.6",
+        "wasi:http/incoming-handler@0.2.6",
+        "wasi:http/types@0.3.0",
+        "wasi:keyvalue/store@0.2.0-draft",
+        "wasi:blobstore/blobstore@0.2.0-draft",
+        "wasi:config/store@0.2.0-draft",
+        "wasi:config/runtime",
+        "wasi:logging/logging",
+        "wasi:messaging/producer@0.2.0-draft",
+        "wasi:nn/graph@0.2.0-rc-2024-10-28",
+        "wasi:tls/types@0.2.0-draft",
+        "wasi:threads/threads",
+        "wasi:cli/run@0.2.6",
+        "wasi:cli/stdout@0.3.0",
+        "wasi:clocks/monotonic-clock@0.3.0",
+        "wasi:clocks/wall-clock",
+        "wasi:filesystem/types@1.0.0",
+        "wasi:sockets/tcp@0.3.0",
+        "wasi:random/random@0.1.0",
+    ] {
+        let text = format!("(component (import {interface:?} (instance (export \"f\" (func)))))");
+        let error = refused(wat::parse_str(text).unwrap()).await;
+        let told = error.to_string();
+        assert!(matches!(error, LoadError::Import { .. }), "{told}");
+        assert!(told.contains(&format!("imports `{interface}`")), "{told}");
+    }
+    let many: String = (0..500)
+        .map(|n| format!("(import \"evil:host/i{n}\" (instance (export \"f\" (func))))"))
+        .collect();
+    let told = refused(wat::parse_str(format!("(component {many})")).unwrap()).await.to_string();
+    assert!(told.contains("`evil:host/i0`") && told.contains("and 488 more"), "{told}");
+}
+
+fn refused_by(limits: CompileLimits, wat: &str) -> LoadError {
+    survey::survey(&wat::parse_str(wat).unwrap(), &limits).unwrap_err()
+}
+
+/// What there is too much of, how much, and the setting that says so.
+#[track_caller]
+fn too_much(error: LoadError) -> (u64, u64, Option<&'static str>) {
+    match error {
+        LoadError::TooCostly { found, limit, setting, .. } => (found, limit, setting),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_compiling_would_cost_is_counted() {
+    let all = CompileLimits::default;
+    let two = "(component (core module (func) (func)))";
+    let limits = CompileLimits { functions: 1, ..all() };
+    assert_eq!(too_much(refused_by(limits, two)), (2, 1, Some("max-component-functions")));
+    // Each has three bytes and one jump: its end.
+    let limits = CompileLimits { component: 3, ..all() };
+    assert_eq!(too_much(refused_by(limits, two)).2, Some("max-component-cost"));
+    survey::survey(&wat::parse_str(two).unwrap(), &all()).unwrap();
+    let limits = CompileLimits { function: 10, ..all() };
+    let long = format!("(component (core module (func {})))", "nop ".repeat(10));
+    assert_eq!(too_much(refused_by(limits, &long)).2, Some("max-function-cost"));
+    let limits = CompileLimits { structure_bytes: 10, ..all() };
+    let exports: String = (0..5).map(|n| format!("(export \"e{n}\" (func $f))")).collect();
+    let structured = format!("(component (core module (func $f) {exports}))");
+    assert_eq!(too_much(refused_by(limits, &structured)).2, Some("max-component-structure"));
+}
+
+#[test]
+fn variables_and_jumps_cost_their_product() {
+    let function = |variables: usize, jumps: usize| {
+        let locals = "i64 ".repeat(variables);
+        let jumps = "br 0 ".repeat(jumps);
+        format!("(component (core module (func (local {locals}) {jumps})))")
+    };
+    let limits = CompileLimits { function: 10_000, ..CompileLimits::default() };
+    for (variables, jumps) in [(1000, 10), (10, 1000)] {
+        let bytes = wat::parse_str(function(variables, jumps)).unwrap();
+        survey::survey(&bytes, &limits).unwrap();
+    }
+    let loops = |n: usize| {
+        let body = format!("{}{}", "loop ".repeat(n), "end ".repeat(n));
+        format!("(component (core module (func (local i64) {body})))")
+    };
+    survey::survey(&wat::parse_str(loops(100)).unwrap(), &limits).unwrap();
+    let error = refused_by(limits.clone(), &loops(1000));
+    assert_eq!(too_much(error).2, Some("max-function-cost"), "loops within loops");
+    let (found, ..) = too_much(refused_by(limits, &function(1000, 1000)));
+    assert!((1000 * 1000 / 8..1000 * 1000 / 4).contains(&found), "{found}");
+}
+
+#[test]
+fn instances_of_nested_components_count_as_often_as_they_are_made() {
+    let inner = "(component $a (core module $m) (core instance (instantiate $m)) (core instance (instantiate $m)))";
+    let wat = |n: usize| format!("(component {inner} {})", "(instance (instantiate $a))".repeat(n));
+    survey::survey(&wat::parse_str(wat(300)).unwrap(), &CompileLimits::default()).unwrap();
+    let (found, limit, setting) = too_much(refused_by(CompileLimits::default(), &wat(400)));
+    assert!(found > limit && setting.is_none(), "{found} {limit}");
+    let given = "(component (component (import \"c\" (component))))";
+    assert_eq!(too_much(refused_by(CompileLimits::default(), given)), (1, 0, None));
+}
+
+#[tokio::test]
 async fn a_component_names_its_aggregates() {
     let loaded = sandbox(1).load(component(WIT, WAT).into()).await.unwrap();
     assert_eq!(loaded.aggregates("test"), ["counter"]);
