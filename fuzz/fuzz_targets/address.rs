@@ -1,0 +1,4 @@
+//! See `aether_fuzz::fuzz::address`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| aether_fuzz::fuzz::address(data));

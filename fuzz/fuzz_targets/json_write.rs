@@ -1,0 +1,4 @@
+//! See `aether_fuzz::fuzz::json_write`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| aether_fuzz::fuzz::json_write(data));
