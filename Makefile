@@ -24,7 +24,7 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-co
 
 say = @printf '==> %s\n' $(1)
 
-.PHONY: help run test faults-neighbours attack fuzz check guests tools wasm-targets clean
+.PHONY: help run test faults faults-long faults-neighbours attack fuzz check guests tools wasm-targets clean
 
 help: ## Show this list
 	@printf 'make TARGET, where TARGET is one of\n'
@@ -40,6 +40,17 @@ test: tools guests ## Install what the tests need and run all of them
 	$(call say,"running all tests (minutes the first time)")
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" cargo test --workspace
 	$(call say,"all tests passed")
+
+faults: tools guests $(if $(ROUNDS),,faults-neighbours) ## Pull plugs for minutes and check every answer (SEED=n repeats a run)
+	$(call say,"pulling plugs on the embedded store and on one and three nats-servers")
+	@cargo build --workspace --bins
+	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_BINARY="$(CURDIR)/target/debug/aether" \
+		target/debug/faults
+
+faults-long: tools guests ## The same with every fault under every work, for about an hour
+	@cargo build --workspace --bins
+	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_BINARY="$(CURDIR)/target/debug/aether" \
+		target/debug/faults --long
 
 faults-neighbours: guests ## Measure for 30 s what faults of components cost their neighbours
 	$(call say,"building the host (release; minutes the first time)")

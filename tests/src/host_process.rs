@@ -3,7 +3,7 @@
 //! A host counts as started when it has printed where it listens and `/readyz` answers 200. It
 //! gets a free port, a data folder of its own unless the test gives one, and none of the
 //! settings of the developer's environment. Dropped, it is killed; in a test that fails, its
-//! output is shown first.
+//! output is shown first. If the test process itself is killed, a [`Watchdog`] kills the host.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{http::Client, workspace};
+use crate::{http::Client, watchdog::Watchdog, workspace};
 
 /// How long a host may take to be ready: it compiles the components first, unoptimised builds of
 /// the compiler included.
@@ -148,7 +148,7 @@ impl HostOptions {
     /// # Errors
     /// If it cannot be started.
     pub fn launch(&self) -> Result<HostProcess> {
-        let running = Running::start(self.command()?)?;
+        let running = Running::start(self.command()?, self.folder())?;
         Ok(HostProcess { options: self.clone(), running })
     }
 
@@ -167,7 +167,7 @@ impl HostOptions {
     /// If it is still running after as long as a start may take.
     pub fn start_refused_at_cost(&self) -> Result<Refused> {
         let begun = clock::now();
-        let mut running = Running::start(self.command()?)?;
+        let mut running = Running::start(self.command()?, self.folder())?;
         let status = running.wait(START_LIMIT)?;
         let took = clock::now() - begun;
         Ok(Refused { status, output: running.output.all(), took, peak_bytes: running.peak_bytes })
@@ -335,7 +335,7 @@ impl HostProcess {
     /// If it does not come up.
     pub fn restart(&mut self) -> Result<()> {
         self.kill()?;
-        self.running = Running::start(self.options.command()?)?;
+        self.running = Running::start(self.options.command()?, self.options.folder())?;
         self.wait_until_ready().with_context(|| format!("the host said:\n{}", self.output()))
     }
 
@@ -390,13 +390,15 @@ fn readiness(url: &str) -> Result<u16> {
 
 /// A child process and what it prints; killed when it is dropped.
 struct Running {
+    /// Goes first: it must not outlive the process id that it watches.
+    watchdog: Option<Watchdog>,
     child: Child,
     output: Arc<Printed>,
     peak_bytes: u64,
 }
 
 impl Running {
-    fn start(mut command: Command) -> Result<Self> {
+    fn start(mut command: Command, folder: &Path) -> Result<Self> {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -407,10 +409,12 @@ impl Running {
         let stderr = child.stderr.take().context("stderr is piped")?;
         Printed::collect(&output, stdout);
         Printed::collect(&output, stderr);
-        Ok(Self { child, output, peak_bytes: 0 })
+        let watchdog = Some(Watchdog::over(child.id(), folder)?);
+        Ok(Self { watchdog, child, output, peak_bytes: 0 })
     }
 
     fn kill(&mut self) -> Result<()> {
+        self.watchdog = None;
         self.child.kill().context("cannot kill the host")?;
         self.child.wait().context("cannot wait for the host")?;
         Ok(())
@@ -527,14 +531,14 @@ fn url_in(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{process::Command, time::Duration};
+    use std::{path::Path, process::Command, time::Duration};
 
     use super::{Running, url_in};
 
     fn shell(script: &str) -> Running {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Running::start(command).unwrap()
+        Running::start(command, Path::new("")).unwrap()
     }
 
     #[test]
@@ -574,6 +578,6 @@ mod tests {
         let pid = running.child.id();
         assert!(running.wait(Duration::from_millis(20)).is_err());
         drop(running);
-        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
     }
 }

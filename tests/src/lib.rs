@@ -15,4 +15,5 @@ pub mod in_process;
 pub mod measure;
 pub mod nats_server;
 pub mod steps;
+pub mod watchdog;
 pub mod workspace;

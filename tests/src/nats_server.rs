@@ -2,12 +2,12 @@
 //!
 //! The binary is `$NATS_SERVER` or what `make tools` installs. A server that was stopped or killed
 //! starts again on the same port with the same storage. If the test process itself is killed, a
-//! watchdog (a shell that waits for the end of a pipe) kills the server and removes its storage.
+//! [`Watchdog`] kills the server and removes its storage.
 
 use std::{
     fs,
     io::{BufRead, BufReader, ErrorKind, Write},
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -19,6 +19,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::watchdog::Watchdog;
 
 /// Longest time from spawning a server until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -39,11 +41,13 @@ pub struct Settings {
     pub jetstream: bool,
     /// More text for the configuration file, e.g. `max_payload: 8MB`.
     pub extra: String,
+    /// Where the streams are; `None` = in the server's own folder.
+    pub storage: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { jetstream: true, extra: String::new() }
+        Self { jetstream: true, extra: String::new(), storage: None }
     }
 }
 
@@ -59,8 +63,9 @@ pub struct NatsServer {
 
 #[derive(Debug)]
 struct Running {
+    /// Goes first: it must not outlive the process id that it watches.
+    watchdog: Watchdog,
     server: Child,
-    watchdog: Child,
 }
 
 impl NatsServer {
@@ -98,6 +103,31 @@ impl NatsServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn at(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Its name in the cluster.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("node-{}", self.port)
+    }
+
+    /// Whether it was started and neither stopped nor killed since.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        // A server that was never started has none.
+        fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
     }
 
     /// The folder that holds the server's configuration, log and storage.
@@ -203,20 +233,23 @@ impl NatsServer {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot run {}", self.binary.display()))?;
-        let watchdog = watchdog(server.id(), dir)?;
-        self.running = Some(Running { server, watchdog });
+        let watchdog = Watchdog::over(server.id(), dir)?;
+        self.running = Some(Running { watchdog, server });
         Ok(())
     }
 
     fn config(&self) -> String {
-        let (port, dir) = (self.port, self.dir.path().display());
+        let port = self.port;
+        let storage = self.settings.storage.clone();
+        let storage = storage.unwrap_or_else(|| self.dir.path().join("store"));
         let jetstream = if self.settings.jetstream {
-            format!("jetstream {{ store_dir: \"{dir}/store\" }}\n")
+            format!("jetstream {{ store_dir: \"{}\" }}\n", storage.display())
         } else {
             String::new()
         };
         format!(
-            "server_name: \"node-{port}\"\nlisten: \"127.0.0.1:{port}\"\n{jetstream}{}\n",
+            "server_name: \"{}\"\nlisten: \"127.0.0.1:{port}\"\n{jetstream}{}\n",
+            self.name(),
             self.settings.extra
         )
     }
@@ -241,7 +274,7 @@ impl NatsServer {
                 None => true,
             };
             if exited || clock::now() > until {
-                let log = fs::read_to_string(self.dir.path().join("server.log"))?;
+                let log = self.log();
                 let state = if exited { "is gone" } else { "runs" };
                 bail!("nats-server does not {what}: {error:#}; it {state} and said:\n{log}");
             }
@@ -251,13 +284,11 @@ impl NatsServer {
 
     /// Kills what runs; SIGKILL ends a frozen process too.
     fn end(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            // The watchdog goes first: it must not outlive the process id that it watches.
-            for child in [&mut running.watchdog, &mut running.server] {
-                // Errors mean that the process is gone already.
-                let _ = child.kill();
-                let _ = child.wait();
-            }
+        if let Some(Running { watchdog, mut server }) = self.running.take() {
+            drop(watchdog);
+            // Errors mean that the process is gone already.
+            let _ = server.kill();
+            let _ = server.wait();
         }
     }
 }
@@ -281,6 +312,17 @@ impl NatsCluster {
     /// # Errors
     /// If the binary is missing or the servers do not find each other.
     pub fn start() -> Result<Self> {
+        Self::start_linked(|_, _, at| Ok(at))
+    }
+
+    /// Starts three servers of which each reaches each other one where `link` says: it is given who
+    /// connects to whom, by index, and where the other listens for its peers.
+    ///
+    /// # Errors
+    /// As [`Self::start`], or if `link` fails.
+    pub fn start_linked(
+        mut link: impl FnMut(usize, usize, SocketAddr) -> Result<SocketAddr>,
+    ) -> Result<Self> {
         let mut ports = Vec::new();
         let mut held = Vec::new();
         for _ in 0..3 {
@@ -288,13 +330,18 @@ impl NatsCluster {
             ports.push(port);
             held.push(listener);
         }
-        let routes: Vec<String> =
-            ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
-        let routes = routes.join(", ");
         let mut nodes = Vec::new();
-        for port in &ports {
+        for (me, port) in ports.iter().enumerate() {
+            let mut routes = Vec::new();
+            for (other, at) in ports.iter().enumerate().filter(|(other, _)| *other != me) {
+                let at = link(me, other, (Ipv4Addr::LOCALHOST, *at).into())?;
+                routes.push(format!("\"nats://{at}\""));
+            }
+            // What a server would tell others about its peers leads past the links.
             let extra = format!(
-                "cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}"
+                "cluster {{ name: test, listen: \"127.0.0.1:{port}\", no_advertise: true, \
+                 routes: [{}] }}",
+                routes.join(", ")
             );
             nodes.push(NatsServer::idle(Settings { extra, ..Settings::default() })?);
         }
@@ -315,12 +362,18 @@ impl NatsCluster {
     /// Index of the node that leads `stream`, if it has a leader.
     #[must_use]
     pub fn leader(&self, stream: &str) -> Option<usize> {
-        let running = self.nodes.iter().filter(|node| node.running.is_some());
+        Self::leader_among(&self.nodes, stream)
+    }
+
+    /// Index of that of `nodes` that leads `stream`, if it has a leader that answers.
+    #[must_use]
+    pub fn leader_among(nodes: &[NatsServer], stream: &str) -> Option<usize> {
+        let running = nodes.iter().filter(|node| node.is_running());
         let info = running.filter_map(|node| node.api(&format!("STREAM.INFO.{stream}"), "").ok());
         let names: Vec<String> = info
             .filter_map(|info| Some(info.get("cluster")?.get("leader")?.as_str()?.to_owned()))
             .collect();
-        self.nodes.iter().position(|node| names.contains(&format!("node-{}", node.port)))
+        nodes.iter().position(|node| names.contains(&node.name()))
     }
 
     fn await_ready(mut self) -> Result<Self> {
@@ -358,20 +411,6 @@ pub fn binary() -> Result<PathBuf> {
 fn free_port() -> Result<(u16, TcpListener)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     Ok((listener.local_addr()?.port(), listener))
-}
-
-/// A process that kills the server and removes its files when this process is gone.
-fn watchdog(server: u32, dir: &Path) -> Result<Child> {
-    let child = Command::new("sh")
-        .arg("-c")
-        .arg("trap '' INT HUP TERM; read -r _; kill -9 \"$0\"; rm -rf \"$1\"")
-        .arg(server.to_string())
-        .arg(dir)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    Ok(child)
 }
 
 /// One request on a connection of its own; with no subject only the greeting is awaited.

@@ -112,10 +112,14 @@ pub(crate) fn build_guest(folder: &Path, target: &Path) -> Result<PathBuf> {
     Ok(Path::new(target).join(GUEST_TARGET).join("guest"))
 }
 
-/// The profile folder that this test runs from, e.g. `target/debug`.
+/// The profile folder that this test or program runs from, e.g. `target/debug`.
 fn profile_folder() -> Result<PathBuf> {
     let test = std::env::current_exe().context("cannot tell where this test is")?;
-    let folder = test.parent().and_then(Path::parent).map(Path::to_owned);
+    let folder = test.parent().and_then(|folder| match folder.file_name() {
+        Some(name) if name == "deps" => folder.parent(),
+        _ => Some(folder),
+    });
+    let folder = folder.map(Path::to_owned);
     folder.ok_or_else(|| anyhow!("{} is not in a profile folder of cargo", test.display()))
 }
 

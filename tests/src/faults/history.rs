@@ -161,6 +161,19 @@ impl Operation {
 }
 
 impl Tally {
+    /// Adds the counts of another part of the run.
+    pub fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.rejected += other.rejected;
+        self.reads += other.reads;
+        for (code, count) in &other.refused {
+            *self.refused.entry(code.clone()).or_default() += count;
+        }
+        self.unknown += other.unknown;
+        self.unknown_stored += other.unknown_stored;
+        self.conflicts += other.conflicts;
+    }
+
     /// Counts what came of `operations`. The `conflicts` are counted by the hosts, not here.
     #[must_use]
     pub fn of(operations: &[Operation], logs: &Logs, conflicts: u64) -> Self {

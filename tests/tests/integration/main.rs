@@ -15,6 +15,7 @@ mod crash;
 mod crash_points;
 mod disk;
 mod evolution;
+mod faults;
 mod hostile;
 mod jetstream;
 mod many_actors;

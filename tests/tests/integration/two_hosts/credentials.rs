@@ -32,7 +32,7 @@ fn signed(by: &KeyPair, subject: &KeyPair, about: &Value) -> String {
 /// only waits for its greeting.
 fn server(store: &Path, extra: &str) -> NatsServer {
     let extra = format!("jetstream {{ store_dir: \"{}\" }}\n{extra}", store.display());
-    NatsServer::start_with(Settings { jetstream: false, extra }).unwrap()
+    NatsServer::start_with(Settings { jetstream: false, extra, ..Settings::default() }).unwrap()
 }
 
 /// A server of an operator with one account, and the user's credentials as `nsc` writes them.
