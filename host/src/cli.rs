@@ -4,6 +4,7 @@
 //! 2 the request must change, 3 try again, 4 somebody must look.
 
 pub mod actors;
+pub mod audit;
 pub mod client;
 pub mod completions;
 pub mod deployments;
@@ -13,6 +14,7 @@ pub mod flags;
 pub mod hints;
 pub mod model;
 pub mod print;
+pub mod release;
 pub mod run;
 pub mod send;
 pub mod sleep;
@@ -56,6 +58,10 @@ enum Command {
     Wake(wake::Args),
     /// Put an actor to sleep.
     Sleep(sleep::Args),
+    /// Let a quarantined actor go on.
+    Release(release::Args),
+    /// Read everything that is stored and name what is wrong.
+    Audit(audit::Args),
     /// Show what the host serves.
     Deployments(deployments::Args),
     /// Check a model, and make from it what others need.
@@ -107,6 +113,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::run(args).await,
         Command::Wake(args) => wake::run(args).await,
         Command::Sleep(args) => sleep::run(args).await,
+        Command::Release(args) => release::run(args).await,
+        Command::Audit(args) => Box::pin(audit::run(args)).await,
         Command::Deployments(args) => deployments::run(args).await,
         Command::Model(args) => model::run(args).await,
         Command::Test(args) => Box::pin(test::run(args)).await,

@@ -138,6 +138,29 @@ pub async fn at_start(
     Ok(served)
 }
 
+/// What the store holds as the newest deployment of each context, without telling anybody that
+/// this process lives; and, by context, what cannot be loaded.
+///
+/// # Errors
+/// If the store cannot answer.
+pub async fn stored(
+    env: &Env,
+    sandbox: &Sandbox,
+) -> Result<(BTreeMap<String, Arc<Served>>, Vec<(String, StartError)>), StartError> {
+    let registry = Registry { store: &*env.store, sandbox };
+    let (mut served, mut faults) = (BTreeMap::new(), Vec::new());
+    for context in registry.contexts().await? {
+        let Some(newest) = registry.deployments(&context).await?.pop() else { continue };
+        match registry.load(&newest).await {
+            Ok(candidate) => {
+                served.insert(context, Arc::new(candidate.serve(env, newest)));
+            }
+            Err(error) => faults.push((context, error)),
+        }
+    }
+    Ok((served, faults))
+}
+
 /// The model of a bundle; what only deserves a look is logged.
 fn read(bundle: &Bundle) -> Result<Arc<Model>, StartError> {
     let (model, warnings) = aether_wit::read(&bundle.file, &bundle.model)

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard},
     time::Instant,
 };
 
@@ -27,35 +27,135 @@ pub struct Env {
     pub metrics: Arc<Metrics>,
     /// The limits of the host.
     pub limits: Limits,
-    quarantined: RwLock<HashMap<Address, Quarantine>>,
+    quarantined: RwLock<Marks>,
+    /// Actors with a repair in their logs, as far as this host knows.
+    repaired: RwLock<HashSet<Address>>,
     /// Actors whose VM was let go of before it knew what became of its last append.
     unsettled: Mutex<HashSet<Address>>,
+}
+
+/// The quarantines that this host knows.
+#[derive(Debug, Default)]
+struct Marks {
+    known: HashMap<Address, Mark>,
+    /// How often all marks of the store were asked for.
+    round: u64,
+}
+
+/// A quarantine, and whether it outlives this process.
+#[derive(Debug)]
+struct Mark {
+    quarantine: Quarantine,
+    /// The round in which the store was known to hold it; none if it could not be recorded yet.
+    recorded: Option<u64>,
 }
 
 impl Env {
     /// The ground on which actors of one host stand.
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>, metrics: Arc<Metrics>, limits: Limits) -> Self {
-        Self { store, metrics, limits, quarantined: RwLock::default(), unsettled: Mutex::default() }
+        Self {
+            store,
+            metrics,
+            limits,
+            quarantined: RwLock::default(),
+            repaired: RwLock::default(),
+            unsettled: Mutex::default(),
+        }
     }
 
     /// Why `actor` is quarantined, if it is.
     #[must_use]
     pub fn quarantined(&self, actor: &Address) -> Option<Quarantine> {
         let marks = self.quarantined.read().unwrap_or_else(PoisonError::into_inner);
-        if marks.is_empty() { None } else { marks.get(actor).cloned() }
+        if marks.known.is_empty() {
+            return None;
+        }
+        marks.known.get(actor).map(|mark| mark.quarantine.clone())
+    }
+
+    /// All quarantines that this host knows, ordered by address.
+    #[must_use]
+    pub fn quarantines(&self) -> Vec<(Address, Quarantine)> {
+        let marks = self.quarantined.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = marks
+            .known
+            .iter()
+            .map(|(actor, mark)| (actor.clone(), mark.quarantine.clone()))
+            .collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
     }
 
     /// How many actors this host knows to be quarantined.
     #[must_use]
     pub fn quarantined_count(&self) -> usize {
-        self.quarantined.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.quarantined.read().unwrap_or_else(PoisonError::into_inner).known.len()
     }
 
-    /// Takes note of a mark that the store holds.
-    pub fn note_quarantine(&self, actor: Address, mark: Quarantine) {
-        let mut marks = self.quarantined.write().unwrap_or_else(PoisonError::into_inner);
-        marks.entry(actor).or_insert(mark);
+    /// Learns which actors of `contexts` are quarantined and which were released or repaired by
+    /// others, and records the marks that the store could not take before.
+    ///
+    /// # Errors
+    /// If the store cannot answer.
+    pub async fn learn_marks(&self, contexts: &[String]) -> Result<(), StoreError> {
+        let round = {
+            let mut marks = self.marks();
+            marks.round += 1;
+            marks.round
+        };
+        let mut found = HashMap::new();
+        for context in contexts {
+            found.extend(step!("env.quarantines", self.store.quarantines(context).await)?);
+            let repaired = step!("env.repaired", self.store.repaired(context).await)?;
+            self.repaired.write().unwrap_or_else(PoisonError::into_inner).extend(repaired);
+        }
+        {
+            let mut marks = self.marks();
+            // One that was recorded while the store was asked may be missing in the answer.
+            marks.known.retain(|actor, mark| {
+                found.contains_key(actor) || mark.recorded.is_none_or(|since| since >= round)
+            });
+            // And one that was released meanwhile may still be there: the next round will tell.
+            let current = marks.round == round;
+            for (actor, quarantine) in found.into_iter().filter(|_| current) {
+                marks.known.insert(actor, Mark { quarantine, recorded: Some(round) });
+            }
+        }
+        self.record_marks().await;
+        Ok(())
+    }
+
+    /// Records the marks that the store could not take when they were made.
+    pub async fn record_marks(&self) {
+        let waiting: Vec<_> = {
+            let marks = self.marks();
+            let waiting = marks.known.iter().filter(|(_, mark)| mark.recorded.is_none());
+            waiting.map(|(actor, mark)| (actor.clone(), mark.quarantine.clone())).collect()
+        };
+        for (actor, quarantine) in waiting {
+            self.record(&actor, &quarantine).await;
+        }
+    }
+
+    /// Forgets the mark of an actor that was released.
+    pub fn forget_quarantine(&self, actor: &Address) {
+        let mut marks = self.marks();
+        marks.known.remove(actor);
+        marks.round += 1;
+    }
+
+    /// Takes note that the log of `actor` holds a repair.
+    pub fn note_repaired(&self, actor: Address) {
+        self.repaired.write().unwrap_or_else(PoisonError::into_inner).insert(actor);
+    }
+
+    /// Whether the log of `actor` is known to hold a repair. Another host's is known within the
+    /// time in which hosts hear of each other.
+    #[must_use]
+    pub fn is_repaired(&self, actor: &Address) -> bool {
+        let repaired = self.repaired.read().unwrap_or_else(PoisonError::into_inner);
+        !repaired.is_empty() && repaired.contains(actor)
     }
 
     /// Remembers that an append for `actor` was not settled when its VM went.
@@ -79,18 +179,34 @@ impl Env {
 
     /// Quarantines `actor`: here at once, and in the store so that it outlives this process.
     pub async fn quarantine(&self, actor: &Address, damage: &Damage) -> Failure {
-        let mark = Quarantine {
+        let quarantine = Quarantine {
             position: damage.position(),
             kind: damage.kind().to_owned(),
             reason: damage.to_string(),
+            digest: damage.lost(),
             at: clock::unix_ms(),
         };
-        tracing::error!(%actor, position = %mark.position, reason = %mark.reason, "quarantined");
-        self.note_quarantine(actor.clone(), mark.clone());
-        if let Err(error) = step!("env.quarantine", self.store.quarantine(actor, &mark).await) {
-            tracing::error!(%actor, %error, "the quarantine could not be recorded in the store");
+        tracing::error!(%actor, position = %quarantine.position, reason = %quarantine.reason, "quarantined");
+        let mark = Mark { quarantine: quarantine.clone(), recorded: None };
+        self.marks().known.entry(actor.clone()).or_insert(mark);
+        self.record(actor, &quarantine).await;
+        quarantined(actor, &quarantine)
+    }
+
+    /// Records a mark in the store; what fails is tried again by [`Self::record_marks`].
+    async fn record(&self, actor: &Address, quarantine: &Quarantine) {
+        match step!("env.quarantine", self.store.quarantine(actor, quarantine).await) {
+            Ok(()) => {
+                let mut marks = self.marks();
+                let round = marks.round;
+                if let Some(mark) = marks.known.get_mut(actor) {
+                    mark.recorded = Some(round);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%actor, %error, "the quarantine could not be recorded in the store; it is tried again");
+            }
         }
-        quarantined(actor, &mark)
     }
 
     /// Refuses if `actor` is quarantined.
@@ -99,6 +215,10 @@ impl Env {
     /// [`Code::Quarantined`] with position and reason.
     pub fn refuse_quarantined(&self, actor: &Address) -> Result<(), Failure> {
         self.quarantined(actor).map_or(Ok(()), |mark| Err(quarantined(actor, &mark)))
+    }
+
+    fn marks(&self) -> RwLockWriteGuard<'_, Marks> {
+        self.quarantined.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unsettled(&self) -> MutexGuard<'_, HashSet<Address>> {
@@ -140,7 +260,10 @@ impl Env {
 fn quarantined(actor: &Address, mark: &Quarantine) -> Failure {
     let mut failure = Failure::new(
         Code::Quarantined,
-        format!("{actor} is quarantined: {}; an operator must look at its log", mark.reason),
+        format!(
+            "{actor} is quarantined: {}; an operator must look at its log (`aether release`)",
+            mark.reason
+        ),
     );
     failure.actor = Some(actor.clone());
     failure

@@ -5,21 +5,34 @@
 //! `~K~DIGEST`: the first K events of the record with this digest lie before the cursor. After a
 //! resume the store may give records of other partitions first; what is pending stays in their
 //! cursors until its record comes.
+//!
+//! A feed obeys the repairs that were there when it was opened, and looks again when it meets
+//! damage: what a repair skips gives no events.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aether_wit::Digest;
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    address::Address,
+    clock,
     command::FeedEvent,
     env::Env,
     failure::{Code, Failure},
-    record::{Damage, parse},
+    record::{Damage, Record, Repairs, parse},
     store::{FeedError, FeedRecord, StoreError},
     turn::shown,
+    wake::repairs,
 };
+
+/// Longest time to look for the repairs of one damaged log.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Opens the feed of `context` after `cursor`; it ends when `stop` is cancelled.
 ///
@@ -45,7 +58,14 @@ pub async fn open(
         }
     };
     let records = env.ask("feed", deadline, open).await??;
-    let state = Feed { records, last, begun, ready: VecDeque::new() };
+    let repaired = env.ask("repaired", deadline, env.store.repaired(context)).await?;
+    let mut known = HashMap::new();
+    for actor in repaired {
+        let repairs = repairs(env, &actor, deadline).await?;
+        known.insert(actor, repairs);
+    }
+    let env = env.clone();
+    let state = Feed { env, records, last, begun, ready: VecDeque::new(), repairs: known };
     let events = stream::unfold(state, |mut feed| async move {
         let next = feed.next().await?;
         Some((next, feed))
@@ -54,12 +74,15 @@ pub async fn open(
 }
 
 struct Feed {
+    env: Arc<Env>,
     records: BoxStream<'static, Result<FeedRecord, StoreError>>,
     /// Cursor of the last record whose events were all given.
     last: String,
     /// Records of which only the first events were given: how many, and which record.
     begun: Vec<(usize, String)>,
     ready: VecDeque<FeedEvent>,
+    /// The repairs of the actors that are known to have some.
+    repairs: HashMap<Address, Repairs>,
 }
 
 impl Feed {
@@ -70,9 +93,9 @@ impl Feed {
             }
             match self.records.next().await? {
                 Ok(record) => {
-                    if let Err(damage) = self.unpack(&record) {
+                    if let Err(failure) = self.take_in(&record).await {
                         self.records = stream::empty().boxed();
-                        return Some(Err(damaged(&record, &damage)));
+                        return Some(Err(failure));
                     }
                 }
                 Err(error) => {
@@ -85,12 +108,28 @@ impl Feed {
         }
     }
 
-    fn unpack(&mut self, record: &FeedRecord) -> Result<(), Damage> {
-        let position = record.stored.position;
-        let read = parse(&record.stored)?;
-        if !record.actor.is_written(&read.actor) {
-            return Err(Damage::Foreign { position, found: read.actor });
+    /// Makes the events of a record ready to be given, unless a repair skips it.
+    async fn take_in(&mut self, record: &FeedRecord) -> Result<(), Failure> {
+        let place = (&record.stored).into();
+        let mut skipped = self.repairs.get(&record.actor).is_some_and(|known| known.skip(place));
+        let read = if skipped { None } else { Some(read(record)) };
+        if let Some(Err(damage)) = &read {
+            let deadline = clock::now() + LOOK;
+            let known = repairs(&self.env, &record.actor, deadline).await?;
+            skipped = known.skip(place);
+            self.repairs.insert(record.actor.clone(), known);
+            if !skipped {
+                return Err(damaged(record, damage));
+            }
         }
+        match read {
+            Some(Ok(read)) if !skipped => self.unpack(record, &read),
+            _ => self.last.clone_from(&record.cursor),
+        }
+        Ok(())
+    }
+
+    fn unpack(&mut self, record: &FeedRecord, read: &Record) {
         let mark = mark(record);
         let begun = self.begun.iter().position(|(_, begun)| *begun == mark);
         let skip = begun.map_or(0, |index| self.begun.swap_remove(index).0);
@@ -107,8 +146,17 @@ impl Feed {
             self.ready.push_back(FeedEvent { cursor, actor: record.actor.clone(), event });
         }
         self.last.clone_from(&record.cursor);
-        Ok(())
     }
+}
+
+/// The record, if it is one of its actor.
+fn read(record: &FeedRecord) -> Result<Record, Damage> {
+    let read = parse(&record.stored)?;
+    if !record.actor.is_written(&read.actor) {
+        let position = record.stored.position;
+        return Err(Damage::Foreign { position, found: read.actor });
+    }
+    Ok(read)
 }
 
 /// What tells a record from the others that may come before it: the start of its digest.
@@ -144,7 +192,11 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::record::{Position, Stored};
+    use crate::{
+        config::Limits,
+        record::{Position, Stored},
+        store::embedded::EmbeddedStore,
+    };
 
     fn record(cursor: &str, actor: &str, events: usize) -> FeedRecord {
         let event = r#"{"type":"opened","data":{}}"#;
@@ -160,7 +212,10 @@ mod tests {
     async fn read(cursor: &str, records: &[FeedRecord]) -> Vec<(String, String, u64)> {
         let (last, begun) = split(cursor).unwrap();
         let records = stream::iter(records.to_vec()).map(Ok).boxed();
-        let mut feed = Feed { records, last, begun, ready: VecDeque::new() };
+        let store = Arc::new(EmbeddedStore::in_memory().await.unwrap());
+        let env = Arc::new(Env::new(store, Arc::default(), Limits::default()));
+        let (ready, repairs) = (VecDeque::new(), HashMap::new());
+        let mut feed = Feed { env, records, last, begun, ready, repairs };
         let mut given = Vec::new();
         while let Some(event) = feed.next().await {
             let event = event.unwrap();

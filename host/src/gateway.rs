@@ -21,11 +21,15 @@ use futures::stream::BoxStream;
 
 use crate::{
     address::Address,
+    audit::{
+        Items, Scope,
+        release::{Order, Released},
+    },
     command::{ActorEntry, ActorsPage, Command, EventsPage, FeedEvent, Query, Reply, StateView},
     failure::Failure,
     host::Host,
     metrics::Metrics,
-    store::Deployment,
+    store::{Deployment, Quarantine},
 };
 
 /// Events of a context as they are told to a caller.
@@ -68,6 +72,15 @@ pub trait Service: Send + Sync + 'static {
     async fn ready(&self) -> Result<(), String>;
     /// See [`Host::metrics`].
     fn metrics(&self) -> &Metrics;
+    /// See [`Host::quarantines`].
+    async fn quarantines(
+        &self,
+        context: Option<&str>,
+    ) -> Result<Vec<(Address, Quarantine)>, Failure>;
+    /// See [`Host::release`].
+    async fn release(&self, order: Order) -> Result<Released, Failure>;
+    /// See [`Host::audit`].
+    fn audit(&self, scope: Scope) -> Items;
     /// The OpenAPI document of the models that are served.
     fn openapi(&self) -> String;
 }
@@ -128,6 +141,21 @@ impl Service for Host {
 
     fn metrics(&self) -> &Metrics {
         Self::metrics(self)
+    }
+
+    async fn quarantines(
+        &self,
+        context: Option<&str>,
+    ) -> Result<Vec<(Address, Quarantine)>, Failure> {
+        Self::quarantines(self, context).await
+    }
+
+    async fn release(&self, order: Order) -> Result<Released, Failure> {
+        Self::release(self, order).await
+    }
+
+    fn audit(&self, scope: Scope) -> Items {
+        Self::audit(self, scope)
     }
 
     fn openapi(&self) -> String {

@@ -1,5 +1,7 @@
 //! A running host: what faces, tests and embedding programs hold.
 
+mod operate;
+
 use std::{
     collections::BTreeMap,
     convert::Infallible,
@@ -143,7 +145,7 @@ impl Host {
             superseded: AtomicBool::new(false),
         }));
         // A mark may be all that tells of a lost tail: without the marks nothing may be served.
-        host.note_quarantines().await.map_err(|e| StartError(e.to_string()))?;
+        host.learn_marks().await.map_err(|e| StartError(e.to_string()))?;
         tokio::spawn(sweep(Arc::downgrade(&host.0), host.0.stop.clone()));
         tokio::spawn(be_present(Arc::downgrade(&host.0), host.0.stop.clone()));
         Ok(host)
@@ -476,14 +478,10 @@ impl Host {
         Failure::new(Code::Unresolved, detail).for_actor(actor)
     }
 
-    async fn note_quarantines(&self) -> Result<(), StoreError> {
+    /// Learns what this and other hosts have marked, released and repaired.
+    async fn learn_marks(&self) -> Result<(), StoreError> {
         let contexts: Vec<_> = self.served().keys().cloned().collect();
-        for context in contexts {
-            for (actor, mark) in self.0.env.store.quarantines(&context).await? {
-                self.0.env.note_quarantine(actor, mark);
-            }
-        }
-        Ok(())
+        self.0.env.learn_marks(&contexts).await
     }
 
     /// Looks whether another host has activated something newer than what is served here: then
@@ -627,12 +625,13 @@ async fn be_present(inner: std::sync::Weak<Inner>, stop: CancellationToken) {
         let Some(inner) = inner.upgrade() else { return };
         let host = Host(inner);
         if !host.0.env.store.is_shared() {
-            return;
+            host.0.env.record_marks().await;
+            continue;
         }
         let serves = host.deployments().into_iter().map(|d| (d.context, d.number)).collect();
         let round = async {
             host.0.env.store.announce(&presence(&host.0.id, serves)).await?;
-            host.note_quarantines().await?;
+            host.learn_marks().await?;
             host.note_deployments().await
         };
         match stop.run_until_cancelled(round).await {

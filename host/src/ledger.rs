@@ -81,6 +81,7 @@ mod tests {
             model: Digest::of(""),
             component: Digest::of(""),
             turns: ids.iter().map(turn).collect(),
+            repair: None,
         }
     }
 

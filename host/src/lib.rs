@@ -4,6 +4,7 @@
 //! [`mailbox`] → [`turn`] → {[`vm`], [`store`]}.
 
 pub mod address;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod command;

@@ -6,6 +6,8 @@
 //!
 //! The format cannot change: golden files in `host/golden/` hold what every later build must read.
 
+mod repair;
+
 use std::fmt;
 
 use aether_wit::Digest;
@@ -13,6 +15,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use self::repair::Step;
+pub use self::repair::{Place, Repair, Repairs, Skip, Skipped};
 use crate::address::Address;
 
 /// The number of the format that this build writes, and the newest that it reads.
@@ -62,16 +66,21 @@ pub struct Record {
     pub model: Digest,
     /// The component that decided.
     pub component: Digest,
-    /// One or more turns, oldest first.
+    /// One or more turns, oldest first; none in a repair.
     pub turns: Vec<Turn>,
+    /// What a repair skips; written in repairs only.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some")]
+    pub repair: Option<Repair>,
 }
 
-/// What a record is. `repair` is reserved.
+/// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Commands and their events.
     Turns,
+    /// An operator's word on which records before it do not count.
+    Repair,
 }
 
 /// One command and the events that it gave.
@@ -128,6 +137,15 @@ where
     Option::deserialize(deserializer)
 }
 
+/// A member that may be left out, but not be `null`.
+fn some<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 impl Record {
     /// The record's bytes.
     ///
@@ -143,7 +161,7 @@ impl Record {
         self.turns.iter().map(|turn| turn.events.len() as u64).sum()
     }
 
-    /// Version of the last event.
+    /// Version of the last event; of the one before the record if it has none.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.first + self.event_count() - 1
@@ -210,6 +228,12 @@ pub enum Damage {
         /// Digest that it names, or `none`.
         found: String,
     },
+    /// It is a repair that the reader does not know: what counts before it must be read anew.
+    #[error("the repair at position {position} changes what counts before it")]
+    Repaired {
+        /// Where.
+        position: Position,
+    },
     /// A record that an index or the ledger names is not there.
     #[error("the record at position {position} is missing")]
     Missing {
@@ -238,8 +262,18 @@ impl Damage {
             | Self::Foreign { position, .. }
             | Self::Gap { position, .. }
             | Self::Chain { position, .. }
+            | Self::Repaired { position }
             | Self::Missing { position }
             | Self::LogBehind { position, .. } => *position,
+        }
+    }
+
+    /// Digest of the record that is lost, if that is what is known of it.
+    #[must_use]
+    pub const fn lost(&self) -> Option<Digest> {
+        match self {
+            Self::LogBehind { digest, .. } => Some(*digest),
+            _ => None,
         }
     }
 
@@ -252,6 +286,7 @@ impl Damage {
             Self::Foreign { .. } => "foreign",
             Self::Gap { .. } => "gap",
             Self::Chain { .. } => "chain",
+            Self::Repaired { .. } => "repaired",
             Self::Missing { .. } => "missing",
             Self::LogBehind { .. } => "log-behind",
         }
@@ -264,36 +299,75 @@ pub struct Chain {
     actor: Address,
     /// Version of the last event; 0 = none.
     pub version: u64,
-    /// Position of the last record; 0 = none.
+    /// Position of the last record that counts; 0 = none.
     pub position: Position,
     /// Digest of the last record's bytes.
     pub digest: Option<Digest>,
+    /// Up to where the log has been read: behind `position` if what follows was skipped.
+    pub read: Position,
+    repairs: Repairs,
 }
 
 impl Chain {
     /// The chain of an actor without events.
     #[must_use]
     pub fn start(actor: &Address) -> Self {
-        Self { actor: actor.clone(), version: 0, position: Position(0), digest: None }
+        Self {
+            actor: actor.clone(),
+            version: 0,
+            position: Position(0),
+            digest: None,
+            read: Position(0),
+            repairs: Repairs::default(),
+        }
     }
 
     /// The chain of an actor whose last record is known, e.g. from a snapshot.
     #[must_use]
     pub fn at(actor: &Address, version: u64, position: Position, digest: Digest) -> Self {
-        Self { actor: actor.clone(), version, position, digest: Some(digest) }
+        let start = Self::start(actor);
+        Self { version, position, digest: Some(digest), read: position, ..start }
     }
 
-    /// Checks that `stored` is the actor's next record, and moves behind it.
+    /// The same chain, obeying `repairs`.
+    #[must_use]
+    pub fn with_repairs(self, repairs: Repairs) -> Self {
+        Self { repairs, ..self }
+    }
+
+    /// The repairs that it obeys.
+    #[must_use]
+    pub const fn repairs(&self) -> &Repairs {
+        &self.repairs
+    }
+
+    /// The record that it stands on; none at the start.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        self.digest.map(|digest| Place { position: self.position, digest })
+    }
+
+    /// Checks that `stored` is the actor's next record, and moves behind it. None: a repair says
+    /// that it does not count.
     ///
     /// # Errors
     /// The damage found; the chain then stays where it was.
-    pub fn accept(&mut self, stored: &Stored) -> Result<Record, Damage> {
+    pub fn accept(&mut self, stored: &Stored) -> Result<Option<Record>, Damage> {
+        let step = if self.repairs.is_empty() {
+            None
+        } else {
+            self.repairs.step(self.place(), stored.into())
+        };
+        if step == Some(Step::Skip) {
+            self.read = stored.position;
+            return Ok(None);
+        }
         let record = parse(stored)?;
         let position = stored.position;
         if !self.actor.is_written(&record.actor) {
             return Err(Damage::Foreign { position, found: record.actor });
         }
-        if record.prev != self.digest {
+        if step.is_none() && record.prev != self.digest {
             let name = |digest: Option<Digest>| digest.map_or("none".to_owned(), |d| d.to_string());
             return Err(Damage::Chain {
                 position,
@@ -301,18 +375,23 @@ impl Chain {
                 found: name(record.prev),
             });
         }
-        if record.first != self.version + 1 {
-            let expected = self.version + 1;
+        // Behind what was skipped versions may be missing, but they never go back.
+        let expected = self.version + 1;
+        if record.first < expected || (step.is_none() && record.first != expected) {
             return Err(Damage::Gap { position, expected, found: record.first });
         }
+        if record.kind == Kind::Repair && !self.repairs.knows(stored.into()) {
+            return Err(Damage::Repaired { position });
+        }
         self.advance(&record, stored);
-        Ok(record)
+        Ok(Some(record))
     }
 
     /// Moves behind a record that this process built on this chain and that the store acknowledged.
     pub fn advance(&mut self, record: &Record, stored: &Stored) {
         self.version = record.last();
         self.position = stored.position;
+        self.read = stored.position;
         self.digest = Some(Digest::of(&stored.bytes));
     }
 
@@ -341,8 +420,8 @@ pub fn parse(stored: &Stored) -> Result<Record, Damage> {
     }
     let record: Record =
         serde_json::from_slice(&stored.bytes).map_err(|error| unreadable(error.to_string()))?;
-    if record.turns.is_empty() || record.turns.iter().any(|turn| turn.events.is_empty()) {
-        return Err(unreadable("a turn without events".to_owned()));
+    if let Some(misfit) = misfit(&record) {
+        return Err(unreadable(misfit.to_owned()));
     }
     let is_seed =
         |seed: &str| seed.bytes().all(|b| b.is_ascii_digit()) && seed.parse::<u64>().is_ok();
@@ -353,6 +432,20 @@ pub fn parse(stored: &Stored) -> Result<Record, Damage> {
         return Err(unreadable(format!("`first` is {}", record.first)));
     }
     Ok(record)
+}
+
+/// What a record holds that its kind does not.
+fn misfit(record: &Record) -> Option<&'static str> {
+    match (record.kind, &record.repair) {
+        (Kind::Turns, Some(_)) => Some("a repair among turns"),
+        (Kind::Turns, None) => {
+            let empty = record.turns.is_empty() || record.turns.iter().any(|t| t.events.is_empty());
+            empty.then_some("a turn without events")
+        }
+        (Kind::Repair, None) => Some("a repair that does not say what it skips"),
+        (Kind::Repair, Some(_)) if !record.turns.is_empty() => Some("turns in a repair"),
+        (Kind::Repair, Some(repair)) => repair.misfit(),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! A snapshot is a cache: the log alone is the truth. It is keyed by the code that folded it, and
 //! it names the record that it stands on, so a log that lost its tail is noticed at the next wake.
+//! It begins with the digest of the rest of it: an altered one is none.
 
 use aether_wit::Digest;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// The number of the form that this build writes; others are ignored.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// What a snapshot holds.
 #[derive(Debug)]
@@ -68,22 +69,37 @@ pub fn encode(
         state: write(plan, state),
         ledger: ledger.clone(),
     };
-    let bytes = serde_json::to_vec(&form).ok()?;
+    let body = serde_json::to_string(&form).ok()?;
+    let bytes = format!("{}\n{body}", Digest::of(&body));
     Some(store::Snapshot { key, position: chain.position, bytes: Bytes::from(bytes) })
 }
 
 /// Reads what [`encode`] wrote. Anything else is no snapshot: it will be written anew.
 #[must_use]
 pub fn decode(actor: &Address, plan: &Plan, stored: &store::Snapshot) -> Option<Snapshot> {
-    let form: Form = serde_json::from_slice(&stored.bytes).ok()?;
+    let form = form(actor, stored)?;
+    let state = Reader::Log.read(plan, form.state.get().as_bytes()).ok()?;
+    let chain = Chain::at(actor, form.version, form.position, form.digest);
+    Some(Snapshot { chain, state, ledger: form.ledger })
+}
+
+/// The end of the log that a snapshot of `actor` stands on, whatever code made it.
+#[must_use]
+pub fn end(actor: &Address, stored: &store::Snapshot) -> Option<Chain> {
+    let form = form(actor, stored)?;
+    Some(Chain::at(actor, form.version, form.position, form.digest))
+}
+
+fn form(actor: &Address, stored: &store::Snapshot) -> Option<Form> {
+    let text = std::str::from_utf8(&stored.bytes).ok()?;
+    let (digest, body) = text.split_once('\n')?;
+    if digest != Digest::of(body).to_string() {
+        return None;
+    }
+    let form: Form = serde_json::from_str(body).ok()?;
     let fits = form.form == FORM
         && form.actor == actor.to_string()
         && form.position == stored.position
         && form.version > 0;
-    if !fits {
-        return None;
-    }
-    let state = Reader::Log.read(plan, form.state.get().as_bytes()).ok()?;
-    let chain = Chain::at(actor, form.version, form.position, form.digest);
-    Some(Snapshot { chain, state, ledger: form.ledger })
+    fits.then_some(form)
 }

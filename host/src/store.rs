@@ -7,7 +7,11 @@ pub mod conformance;
 pub mod embedded;
 pub mod jetstream;
 
-use std::{collections::BTreeMap, fmt, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Instant,
+};
 
 use aether_wit::Digest;
 use async_trait::async_trait;
@@ -33,7 +37,8 @@ pub struct Append {
     pub expected: Position,
     /// Version of the record's first event.
     pub first: u64,
-    /// How many events it holds.
+    /// How many events it holds; none in a repair, from which on a store counts the actor among
+    /// those of [`EventStore::repaired`].
     pub events: u64,
     /// Ids of its commands that callers gave. The embedded store keeps them for ever.
     pub command_ids: Vec<String>,
@@ -82,6 +87,9 @@ pub enum Freshness {
     Any,
     /// It holds every record acknowledged before the read began.
     Leader,
+    /// As [`Self::Leader`], and every record as the leader itself has it: before anything is
+    /// believed damaged. May cost a round trip per record.
+    Proof,
 }
 
 /// Some records of one actor, oldest first.
@@ -102,6 +110,33 @@ pub struct Snapshot {
     pub position: Position,
     /// Its bytes; opaque to the store.
     pub bytes: Bytes,
+}
+
+/// What lies in a context's storage, for the audit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Aggregates of which there are records.
+    pub aggregates: BTreeSet<String>,
+    /// Places that can be no actor's, the first [`MAX_STRAYS`] of them.
+    pub strays: Vec<Stray>,
+    /// Actors that have a snapshot and no record.
+    pub unlogged: Vec<Address>,
+    /// Places from which records are gone, nobody knows whose.
+    pub losses: Vec<Stray>,
+}
+
+/// Most strays that a census tells.
+pub const MAX_STRAYS: usize = 1000;
+
+/// Something in the storage that belongs to no actor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// Where it lies, as the store names it: a subject, or a row.
+    pub place: String,
+    /// How many records.
+    pub records: u64,
+    /// Why it belongs to nobody.
+    pub reason: String,
 }
 
 /// One record of a context's feed.
@@ -167,6 +202,9 @@ pub struct Quarantine {
     pub kind: String,
     /// What is wrong.
     pub reason: String,
+    /// Digest of the record that the log has lost, if that is the damage.
+    #[serde(default)]
+    pub digest: Option<Digest>,
     /// When it was found, in ms since 1970.
     pub at: u64,
 }
@@ -206,17 +244,35 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         freshness: Freshness,
     ) -> Result<Page, StoreError>;
 
-    /// Position of the last record of `actor` (0 = none). It covers every record that was
+    /// Whether the store knows that `actor` had a record at `position`, and cannot give it. A store
+    /// whose records vanish without a trace never knows.
+    async fn has_lost(&self, _actor: &Address, _position: Position) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    /// Position of the last record of `actor` (0 = none), even if it cannot be read. It covers every record that was
     /// acknowledged, to anyone, before the call began.
     async fn head(&self, actor: &Address) -> Result<Position, StoreError>;
 
-    /// The newest snapshot of `actor` made by the code `key`.
-    async fn snapshot(&self, actor: &Address, key: &Digest)
-    -> Result<Option<Snapshot>, StoreError>;
+    /// The newest snapshot of `actor`, whatever code made it.
+    async fn newest_snapshot(&self, actor: &Address) -> Result<Option<Snapshot>, StoreError>;
+
+    /// The newest snapshot of `actor`, if the code `key` made it.
+    async fn snapshot(
+        &self,
+        actor: &Address,
+        key: &Digest,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let newest = self.newest_snapshot(actor).await?;
+        Ok(newest.filter(|snapshot| snapshot.key == *key))
+    }
 
     /// Keeps `snapshot` in place of the actor's former one, unless that is newer and of the same
     /// code. Too large ones are refused.
     async fn save_snapshot(&self, actor: &Address, snapshot: Snapshot) -> Result<(), StoreError>;
+
+    /// Forgets the snapshot of `actor`: it stands on what a repair skips.
+    async fn forget_snapshot(&self, actor: &Address) -> Result<(), StoreError>;
 
     /// Positions of records that may hold the command `id` of `actor`; the caller must look. A
     /// store that keeps no such index gives none.
@@ -260,6 +316,15 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// All marks of a context, ordered by address.
     async fn quarantines(&self, context: &str) -> Result<Vec<(Address, Quarantine)>, StoreError>;
+
+    /// Takes back the mark of an actor, if it still is `mark`.
+    async fn release(&self, actor: &Address, mark: &Quarantine) -> Result<(), StoreError>;
+
+    /// The actors of a context that have, or may have, a repair in their logs.
+    async fn repaired(&self, context: &str) -> Result<Vec<Address>, StoreError>;
+
+    /// What lies in the storage of a context. Cost: all of its actors are listed.
+    async fn census(&self, context: &str) -> Result<Census, StoreError>;
 
     /// Tells others that this host lives (for 15 s), and who else does.
     async fn announce(&self, presence: &Presence) -> Result<Vec<Presence>, StoreError>;

@@ -15,11 +15,11 @@ use crate::{
     env::Env,
     failure::{Code, Failure},
     json::{PackedCase, write},
-    record::{CommandMeta, Damage, EventData, FORMAT, Kind, Position, Record, Stored, Turn, parse},
+    record::{CommandMeta, EventData, FORMAT, Kind, Position, Record, Stored, Turn},
     step::step,
     store::{Append, AppendError, Freshness},
     vm::{Budget, Context, Decision},
-    wake::{Standing, Vm},
+    wake::{Standing, Vm, repairs},
 };
 
 /// A command that fits the model, ready to be decided.
@@ -112,24 +112,15 @@ async fn recall(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Option<Rep
         let find = env.store.find_command(&vm.actor, &command.id);
         candidates =
             step!("turn.find-command", env.ask("find-command", command.deadline, find).await)?;
+        if !candidates.is_empty() && env.is_repaired(&vm.actor) {
+            // The index keeps what a repair skips: a command there has done nothing.
+            let repairs = repairs(env, &vm.actor, command.deadline).await.map_err(unresolved)?;
+            candidates.retain(|position| !repairs.pass(*position));
+        }
     }
     for position in candidates {
-        let read = env.store.read(&vm.actor, position, Freshness::Leader);
-        let page = step!("turn.read", env.ask("read", command.deadline, read).await);
-        let page = page.map_err(unresolved)?;
-        let stored = page.records.into_iter().find(|stored| stored.position == position);
-        let Some(stored) = stored else {
-            let damage = Damage::Missing { position };
-            return Err(env.quarantine(&vm.actor, &damage).await);
-        };
-        let record = match parse(&stored) {
-            Ok(record) if vm.actor.is_written(&record.actor) => record,
-            Ok(record) => {
-                let damage = Damage::Foreign { position, found: record.actor };
-                return Err(env.quarantine(&vm.actor, &damage).await);
-            }
-            Err(damage) => return Err(env.quarantine(&vm.actor, &damage).await),
-        };
+        let read = vm.record_at(env, position, command.deadline).await;
+        let Some(record) = read.map_err(unresolved)? else { continue };
         if let Some(reply) = recalled(vm, command, &record)? {
             return Ok(Some(reply));
         }
@@ -247,6 +238,7 @@ fn record(vm: &Vm, command: &Prepared, events: &[PackedCase]) -> Record {
             },
             events: events.collect(),
         }],
+        repair: None,
     }
 }
 

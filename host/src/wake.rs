@@ -2,7 +2,8 @@
 //!
 //! A VM never moves on anything but records of the log. What it reads must continue the chain it
 //! stands on; a record that does not, or the absence of the one it stands on, quarantines the
-//! actor. State, chain and ledger move together, one page of records at a time.
+//! actor, unless a repair in its log covers it: then the VM begins anew with the repairs. State,
+//! chain and ledger move together, one page of records at a time.
 
 use std::{
     sync::Arc,
@@ -16,7 +17,7 @@ use crate::{
     failure::{Code, Failure},
     json::{Packed, PackedCase, Reader},
     ledger::Ledger,
-    record::{Chain, Damage, Position, Record},
+    record::{Chain, Damage, Place, Position, Record, Repairs, parse},
     served::Realm,
     snapshot,
     step::step,
@@ -90,8 +91,7 @@ pub async fn restore(
     let (chain, state, ledger) = match kept {
         Some(kept) => (kept.chain, kept.state, kept.ledger),
         None => {
-            let state = guest.initial(&mut Budget::new(realm.runtime.deadline)).await;
-            let state = state.map_err(|fault| faulted(env, realm, actor, &fault))?;
+            let state = born(env, realm, actor, &mut guest).await?;
             (Chain::start(actor), state, Ledger::default())
         }
     };
@@ -126,27 +126,37 @@ impl Vm {
         let before = self.chain.version;
         let mut freshness = freshness;
         // The record that it stands on is read once more, to see that the log still holds it.
-        let mut proven = before == 0;
+        let mut proven = self.chain.digest.is_none();
         let mut pause = FIRST_PAUSE;
         loop {
-            let from = Position(self.chain.position.0 + u64::from(proven));
-            let read = env.store.read(&self.actor, from, freshness);
+            let from = if proven { self.chain.read.0 + 1 } else { self.chain.position.0 };
+            let read = env.store.read(&self.actor, Position(from), freshness);
             let page = step!("wake.read", env.ask("read", deadline, read).await)?;
             let more = page.more;
             match self.take_in(env, page, proven).await? {
                 Taken::Moved if more => proven = true,
-                Taken::Moved if self.chain.position >= at_least => break,
-                Taken::Adrift if freshness == Freshness::Leader => {
-                    return Err(self.adrift(env).await);
-                }
+                Taken::Moved if self.chain.read >= at_least => break,
                 // A replica may lag behind: what is missing there the leader has.
-                Taken::Adrift | Taken::Moved if freshness == Freshness::Any => {
-                    freshness = Freshness::Leader;
-                }
-                // What a refusal named is not readable yet, as around an election.
-                Taken::Adrift | Taken::Moved => {
+                Taken::Moved if freshness == Freshness::Any => freshness = Freshness::Leader,
+                // What a refusal named is not readable yet, as around an election, or never again.
+                Taken::Moved => {
+                    let lost = env.store.has_lost(&self.actor, at_least);
+                    if step!("wake.has-lost", env.ask("has-lost", deadline, lost).await)? {
+                        let damage = Damage::Missing { position: at_least };
+                        self.begin_anew(env, &damage, deadline).await?;
+                        proven = true;
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LAST_PAUSE);
+                }
+                Taken::Damaged(_) if freshness == Freshness::Any => freshness = Freshness::Leader,
+                // Nothing is believed damaged before the leader itself has shown it.
+                Taken::Damaged(_) if freshness == Freshness::Leader => {
+                    freshness = Freshness::Proof;
+                }
+                Taken::Damaged(damage) => {
+                    self.begin_anew(env, &damage, deadline).await?;
+                    proven = true;
                 }
             }
             if clock::now() >= deadline {
@@ -156,7 +166,39 @@ impl Vm {
                 ));
             }
         }
-        Ok(self.chain.version - before)
+        Ok(self.chain.version.saturating_sub(before))
+    }
+
+    /// The record at `position`, which an index or the ledger names; none if a repair says that
+    /// it does not count.
+    ///
+    /// # Errors
+    /// As [`Self::catch_up`].
+    pub async fn record_at(
+        &self,
+        env: &Env,
+        position: Position,
+        deadline: Instant,
+    ) -> Result<Option<Record>, Failure> {
+        let mut damage = Damage::Missing { position };
+        for freshness in [Freshness::Leader, Freshness::Proof] {
+            let read = env.store.read(&self.actor, position, freshness);
+            let page = step!("wake.read-one", env.ask("read", deadline, read).await)?;
+            let found = page.records.iter().find(|stored| stored.position == position);
+            damage = match found.map(parse) {
+                Some(Ok(record)) if self.actor.is_written(&record.actor) => {
+                    return Ok(Some(record));
+                }
+                Some(Ok(record)) => Damage::Foreign { position, found: record.actor },
+                Some(Err(damage)) => damage,
+                None => Damage::Missing { position },
+            };
+        }
+        let repairs = repairs(env, &self.actor, deadline).await?;
+        if repairs.pass(position) {
+            return Ok(None);
+        }
+        Err(self.damaged(env, &damage).await)
     }
 
     /// Whether this VM's version is the log's last. If others have written, it catches up and
@@ -237,31 +279,64 @@ impl Vm {
     async fn take_in(&mut self, env: &Env, page: Page, proven: bool) -> Result<Taken, Failure> {
         let mut records = page.records.iter();
         if !proven {
-            match records.next() {
-                Some(first) if self.chain.stands_on(first) => {}
-                _ => return Ok(Taken::Adrift),
+            match (records.next(), self.chain.digest) {
+                (Some(first), _) if self.chain.stands_on(first) => {}
+                (_, Some(digest)) => {
+                    let position = self.chain.position;
+                    return Ok(Taken::Damaged(Damage::LogBehind { position, digest }));
+                }
+                (_, None) => {}
             }
         }
         let (mut chain, mut ledger) = (self.chain.clone(), self.ledger.clone());
         let mut events = Vec::new();
         for stored in records {
             let record = match chain.accept(stored) {
-                Ok(record) => record,
-                Err(damage) => return Err(self.damaged(env, &damage).await),
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(damage) => return Ok(Taken::Damaged(damage)),
             };
             if let Some(failure) = newer(&self.realm, &self.actor, &record) {
                 return Err(failure);
             }
             if let Err(damage) = decode_events(&self.realm, stored.position, &record, &mut events) {
-                return Err(self.damaged(env, &damage).await);
+                return Ok(Taken::Damaged(damage));
             }
             ledger.remember(&record, stored.position, self.realm.runtime.dedupe as usize);
         }
         if !events.is_empty() {
             self.state = self.fold(env, &events).await?;
-            (self.chain, self.ledger) = (chain, ledger);
         }
+        (self.chain, self.ledger) = (chain, ledger);
         Ok(Taken::Moved)
+    }
+
+    /// The log is not what this VM stands on, and the leader has shown it. If a repair that it
+    /// does not know covers that, it begins anew, without its snapshot and with all repairs.
+    async fn begin_anew(
+        &mut self,
+        env: &Env,
+        damage: &Damage,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let repairs = repairs(env, &self.actor, deadline).await?;
+        let covered = match damage {
+            Damage::LogBehind { position, digest } => {
+                repairs.skip(Place { position: *position, digest: *digest })
+            }
+            // Whether they cover exactly this shows when they are obeyed.
+            _ => repairs != *self.chain.repairs(),
+        };
+        if !covered {
+            return Err(self.damaged(env, damage).await);
+        }
+        tracing::info!(actor = %self.actor, %damage, "its log was repaired: folding it anew");
+        env.note_repaired(self.actor.clone());
+        self.state = born(env, &self.realm, &self.actor, &mut self.guest).await?;
+        self.chain = Chain::start(&self.actor).with_repairs(repairs);
+        self.ledger = Ledger::default();
+        self.snapshot_version = 0;
+        Ok(())
     }
 
     /// The state after `events`, in batches; a batch that is too much for its budget is halved.
@@ -282,17 +357,6 @@ impl Vm {
         match damage {
             Damage::Format { .. } => self.fail(Code::Unavailable, &damage.to_string()),
             _ => env.quarantine(&self.actor, damage).await,
-        }
-    }
-
-    /// The log does not hold the record that this VM stands on, and the leader has said so.
-    async fn adrift(&self, env: &Env) -> Failure {
-        match self.chain.digest {
-            Some(digest) => {
-                let damage = Damage::LogBehind { position: self.chain.position, digest };
-                env.quarantine(&self.actor, &damage).await
-            }
-            None => self.fail(Code::Unavailable, "its log could not be read"),
         }
     }
 }
@@ -328,8 +392,37 @@ impl DueSnapshot {
 enum Taken {
     /// The page was folded.
     Moved,
-    /// The page does not begin with the record that the VM stands on.
-    Adrift,
+    /// The page does not continue the log that the VM stands on; nothing of it was folded.
+    Damaged(Damage),
+}
+
+/// The state of an actor without events.
+async fn born(
+    env: &Env,
+    realm: &Realm,
+    actor: &Address,
+    guest: &mut Guest,
+) -> Result<Packed, Failure> {
+    let state = guest.initial(&mut Budget::new(realm.runtime.deadline)).await;
+    state.map_err(|fault| faulted(env, realm, actor, &fault))
+}
+
+/// The repairs in the log of `actor`. Cost: its whole log is read.
+///
+/// # Errors
+/// `unavailable` if the store cannot answer in time.
+pub async fn repairs(env: &Env, actor: &Address, deadline: Instant) -> Result<Repairs, Failure> {
+    let mut repairs = Repairs::default();
+    let mut from = Position(1);
+    loop {
+        let read = env.store.read(actor, from, Freshness::Leader);
+        let page = step!("wake.read-repairs", env.ask("read", deadline, read).await)?;
+        page.records.iter().for_each(|stored| repairs.note(actor, stored));
+        match page.records.last() {
+            Some(last) if page.more => from = Position(last.position.0 + 1),
+            _ => return Ok(repairs),
+        }
+    }
 }
 
 /// A record of a newer deployment than the one that is served: it is not to be read with old code.

@@ -15,8 +15,8 @@ use aether::{
     address::Address,
     record::Position,
     store::{
-        ActivateError, Append, AppendError, Deployment, EventStore, FeedError, Freshness, Page,
-        Presence, Quarantine, RecordFeed, Snapshot, StoreError,
+        ActivateError, Append, AppendError, Census, Deployment, EventStore, FeedError, Freshness,
+        Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
     },
 };
 use aether_wit::Digest;
@@ -153,16 +153,16 @@ impl EventStore for FaultyStore {
         Ok(if self.is_forgotten(head) { Position(0) } else { head })
     }
 
-    async fn snapshot(
-        &self,
-        actor: &Address,
-        key: &Digest,
-    ) -> Result<Option<Snapshot>, StoreError> {
-        self.inner.snapshot(actor, key).await
+    async fn newest_snapshot(&self, actor: &Address) -> Result<Option<Snapshot>, StoreError> {
+        self.inner.newest_snapshot(actor).await
     }
 
     async fn save_snapshot(&self, actor: &Address, snapshot: Snapshot) -> Result<(), StoreError> {
         self.inner.save_snapshot(actor, snapshot).await
+    }
+
+    async fn forget_snapshot(&self, actor: &Address) -> Result<(), StoreError> {
+        self.inner.forget_snapshot(actor).await
     }
 
     async fn find_command(&self, actor: &Address, id: &str) -> Result<Vec<Position>, StoreError> {
@@ -213,6 +213,18 @@ impl EventStore for FaultyStore {
 
     async fn quarantines(&self, context: &str) -> Result<Vec<(Address, Quarantine)>, StoreError> {
         self.inner.quarantines(context).await
+    }
+
+    async fn release(&self, actor: &Address, mark: &Quarantine) -> Result<(), StoreError> {
+        self.inner.release(actor, mark).await
+    }
+
+    async fn repaired(&self, context: &str) -> Result<Vec<Address>, StoreError> {
+        self.inner.repaired(context).await
+    }
+
+    async fn census(&self, context: &str) -> Result<Census, StoreError> {
+        self.inner.census(context).await
     }
 
     async fn announce(&self, presence: &Presence) -> Result<Vec<Presence>, StoreError> {

@@ -1,4 +1,4 @@
-//! `aether actors`: which actors there are, or are awake.
+//! `aether actors`: which actors there are, are awake, or are quarantined.
 
 use std::process::ExitCode;
 
@@ -19,6 +19,9 @@ pub struct Args {
     /// Those that are awake in the host, of any aggregate.
     #[arg(long, conflicts_with_all = ["aggregate", "after"])]
     awake: bool,
+    /// Those that are quarantined, of any aggregate, with the place and the damage.
+    #[arg(long, conflicts_with_all = ["aggregate", "awake", "limit"])]
+    quarantined: bool,
     /// Go on after this id.
     #[arg(long, value_name = "ID", requires = "aggregate")]
     after: Option<String>,
@@ -45,11 +48,28 @@ struct Entry {
     quarantined: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Marks {
+    quarantined: Vec<Mark>,
+}
+
+#[derive(Deserialize)]
+struct Mark {
+    actor: String,
+    position: u64,
+    kind: String,
+    reason: String,
+    at: u64,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// If the host cannot be reached, or what to list is not CONTEXT/AGGREGATE.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.quarantined {
+        return args.connection.client().get("/admin/quarantined")?.print(args.json, marks);
+    }
     let limit = args.limit.map(|n| n.to_string());
     let path = match &args.aggregate {
         None => format!("/admin/awake{}", query(&[("limit", limit)])),
@@ -62,6 +82,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         },
     };
     args.connection.client().get(&path)?.print(args.json, shown)
+}
+
+fn marks(told: &Marks) -> String {
+    let row = |mark: &Mark| {
+        let at = format!("position {}", mark.position);
+        vec![mark.actor.clone(), print::time(mark.at), at, mark.kind.clone(), mark.reason.clone()]
+    };
+    print::table(&told.quarantined.iter().map(row).collect::<Vec<_>>())
 }
 
 fn shown(told: &Told) -> String {
@@ -80,6 +108,14 @@ fn shown(told: &Told) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quarantined_ones_are_lines() {
+        let told = r#"{"quarantined":[{"actor":"bank/account/a","position":7,"kind":"gap","reason":"why","at":1767225600000}]}"#;
+        let shown = marks(&serde_json::from_str(told).unwrap());
+        assert!(shown.starts_with("bank/account/a  2026-01-01T00:00:00"), "{shown}");
+        assert!(shown.ends_with("position 7  gap  why\n"), "{shown}");
+    }
 
     #[test]
     fn actors_are_lines() {

@@ -21,6 +21,14 @@ pub struct Flags {
 }
 
 impl Flags {
+    fn of<'a>(matches: &ArgMatches, settings: impl Iterator<Item = &'a Setting>) -> Self {
+        let given = settings.filter_map(|setting| {
+            let value = matches.get_one::<String>(setting.name)?;
+            Some((setting.name.to_owned(), value.clone()))
+        });
+        Self { values: given.collect(), file: matches.get_one::<PathBuf>("config").cloned() }
+    }
+
     /// The settings from the flags, the environment and the file.
     ///
     /// # Errors
@@ -39,11 +47,78 @@ impl Flags {
     }
 }
 
+/// The settings that say where records are kept and how to get there, as flags.
+#[derive(Debug, Clone, Default)]
+pub struct StoreFlags(Flags);
+
+/// Names of those settings.
+const STORE: [&str; 10] = [
+    "data",
+    "nats",
+    "prefix",
+    "replicas",
+    "partitions",
+    "nats-credentials",
+    "nats-tls-ca",
+    "nats-tls-cert",
+    "nats-tls-key",
+    "cache-dir",
+];
+
+impl StoreFlags {
+    /// The settings, if a flag says where the store is; what other sources say of a host's own
+    /// store counts only beside that.
+    ///
+    /// # Errors
+    /// If one of them is unknown or does not fit, or both places are given.
+    pub fn resolve(&self) -> anyhow::Result<Option<Config>> {
+        let given = |name: &str| self.0.values.contains_key(name);
+        match (given("data"), given("nats")) {
+            (false, false) => Ok(None),
+            (true, true) => anyhow::bail!("give `--data` or `--nats`, not both"),
+            _ => self.0.resolve().map(Some),
+        }
+    }
+}
+
+impl clap::Args for StoreFlags {
+    fn augment_args(command: Command) -> Command {
+        let settings = SETTINGS.iter().filter(|setting| STORE.contains(&setting.name));
+        command.arg(file()).args(settings.map(flag))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for StoreFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let settings = SETTINGS.iter().filter(|setting| STORE.contains(&setting.name));
+        Ok(Self(Flags::of(matches, settings)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 fn read(path: &std::path::Path) -> anyhow::Result<Values> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| anyhow::anyhow!("the file of settings {name}: {error}"))?;
     Ok(sources::from_toml(&name, &text)?)
+}
+
+fn file() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .env("AETHER_CONFIG")
+        .hide_env_values(true)
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Settings as TOML, keys named like the flags [default: aether.toml, if it is there]")
 }
 
 fn flag(setting: &'static Setting) -> Arg {
@@ -62,14 +137,7 @@ fn flag(setting: &'static Setting) -> Arg {
 
 impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
-        let file = Arg::new("config")
-            .long("config")
-            .value_name("FILE")
-            .env("AETHER_CONFIG")
-            .hide_env_values(true)
-            .value_parser(clap::value_parser!(PathBuf))
-            .help("Settings as TOML, keys named like the flags [default: aether.toml, if it is there]");
-        command.arg(file).args(SETTINGS.iter().map(flag))
+        command.arg(file()).args(SETTINGS.iter().map(flag))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -79,11 +147,7 @@ impl clap::Args for Flags {
 
 impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let given = SETTINGS.iter().filter_map(|setting| {
-            let value = matches.get_one::<String>(setting.name)?;
-            Some((setting.name.to_owned(), value.clone()))
-        });
-        Ok(Self { values: given.collect(), file: matches.get_one::<PathBuf>("config").cloned() })
+        Ok(Self::of(matches, SETTINGS.iter()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

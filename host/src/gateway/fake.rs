@@ -16,13 +16,18 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::{Feed, Service, problem::CODES};
 use crate::{
     address::Address,
+    audit::{
+        Finding, Item, Items, Scope,
+        release::{Order, Released},
+    },
     command::{
         ActorEntry, ActorsPage, Command, Event, EventsPage, FeedEvent, Outcome, Query, Reply,
         StateView,
     },
     failure::{Code, Failure},
     metrics::Metrics,
-    store::Deployment,
+    record::Position,
+    store::{Deployment, Quarantine},
 };
 
 /// A service whose actors keep what they are told: each command is one event of the same name.
@@ -236,6 +241,41 @@ impl Service for Fake {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    async fn quarantines(
+        &self,
+        context: Option<&str>,
+    ) -> Result<Vec<(Address, Quarantine)>, Failure> {
+        known(context.unwrap_or("bank"))?;
+        let mark = Quarantine {
+            position: Position(7),
+            kind: "gap".to_owned(),
+            reason: "a gap".to_owned(),
+            digest: None,
+            at: 1_000,
+        };
+        Ok(vec![(Address::new("bank", "account", "a").unwrap(), mark)])
+    }
+
+    async fn release(&self, order: Order) -> Result<Released, Failure> {
+        known(order.actor.context())?;
+        let repair = order.skip.last().copied();
+        let was_quarantined = order.by.is_none() && order.because == "why";
+        Ok(Released { actor: order.actor, version: 3, was_quarantined, repair })
+    }
+
+    fn audit(&self, scope: Scope) -> Items {
+        let (tell, told) = tokio::sync::mpsc::channel(4);
+        let finding = Finding {
+            actor: scope.actor.map_or_else(String::new, |actor| actor.to_string()),
+            position: Some(Position(7)),
+            kind: "gap".to_owned(),
+            reason: scope.context.unwrap_or_default(),
+        };
+        tell.try_send(Ok(Item::Finding(finding))).unwrap();
+        tell.try_send(Err(Failure::new(Code::Unavailable, "the store is away"))).unwrap();
+        told
     }
 
     fn openapi(&self) -> String {

@@ -10,6 +10,7 @@
 //! without a time limit.
 
 pub mod feed;
+pub mod operate;
 pub mod query;
 pub mod respond;
 pub mod route;
@@ -245,6 +246,14 @@ impl Face {
                 reply::actors(&service.actors(&context, &aggregate, after, page()?).await?)
             }
             Route::Awake => reply::awake(&service.awake(page()?)),
+            Route::Quarantined => {
+                reply::quarantined(&service.quarantines(asked.parameters.get("context")).await?)
+            }
+            Route::Release => return self.release(asked, body).await,
+            Route::Audit => {
+                let scope = operate::scope(&asked.parameters)?;
+                return Ok(operate::audit(service.audit(scope), self.stop.clone()));
+            }
             Route::Deployments => reply::deployments(&service.deployments()),
             Route::Health => r#"{"alive":true}"#.to_owned(),
             Route::Ready => match service.ready().await {
@@ -287,6 +296,13 @@ impl Face {
                 }
             },
         }
+    }
+
+    async fn release(&self, asked: Asked, body: Body) -> Result<Response, Refusal> {
+        let deadline = asked.headers.deadline;
+        let body = self.body(&asked.parts, body, deadline).await?;
+        let order = operate::order(&body, asked.by, deadline)?;
+        Ok(respond::json(reply::released(&self.service.release(order).await?)))
     }
 
     async fn state(&self, actor: Address, asked: &Asked) -> Result<Response, Refusal> {

@@ -4,8 +4,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    address::Address,
+    audit::release::Released,
     command::{ActorEntry, ActorsPage, Event, EventsPage, FeedEvent, StateView},
-    store::Deployment,
+    record::Position,
+    store::{Deployment, Quarantine},
 };
 
 /// What a command did: `{"actor","version","command","events":[{"version","type","data"}]}`.
@@ -156,8 +159,53 @@ pub fn asleep(actor: &str, was_awake: bool) -> String {
     json(&Body { actor, was_awake })
 }
 
+/// The actors that are quarantined:
+/// `{"quarantined":[{"actor","position","kind","reason","at"}]}`.
+#[must_use]
+pub fn quarantined(all: &[(Address, Quarantine)]) -> String {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        quarantined: Vec<Line<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Line<'a> {
+        actor: String,
+        position: Position,
+        kind: &'a str,
+        reason: &'a str,
+        at: u64,
+    }
+    let lines = all.iter().map(|(actor, mark)| Line {
+        actor: actor.to_string(),
+        position: mark.position,
+        kind: &mark.kind,
+        reason: &mark.reason,
+        at: mark.at,
+    });
+    json(&Body { quarantined: lines.collect() })
+}
+
+/// An actor that goes on: `{"actor","version","was-quarantined","repair"}`.
+#[must_use]
+pub fn released(done: &Released) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Body {
+        actor: String,
+        version: u64,
+        was_quarantined: bool,
+        repair: Option<Position>,
+    }
+    json(&Body {
+        actor: done.actor.to_string(),
+        version: done.version,
+        was_quarantined: done.was_quarantined,
+        repair: done.repair,
+    })
+}
+
 /// `value` as JSON. The bodies above hold texts, numbers and JSON: none of them can fail.
-pub(super) fn json(value: &impl Serialize) -> String {
+pub(crate) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 

@@ -6,6 +6,8 @@ use super::*;
 const ONE_EVENT: &[u8] = include_bytes!("../../golden/record-1/one-event.json");
 const SEVERAL_EVENTS: &[u8] = include_bytes!("../../golden/record-1/several-events.json");
 const SEVERAL_TURNS: &[u8] = include_bytes!("../../golden/record-1/several-turns.json");
+const REPAIR: &[u8] = include_bytes!("../../golden/record-1/repair.json");
+const REPAIR_OF_THE_FIRST: &[u8] = include_bytes!("../../golden/record-1/repair-of-the-first.json");
 const ODD_NAMES: &[u8] = include_bytes!("../../golden/record-1/odd-names.json");
 
 fn stored(position: u64, bytes: impl Into<Vec<u8>>) -> Stored {
@@ -47,7 +49,8 @@ fn kind_after(change: impl FnOnce(&mut Value)) -> Option<(usize, &'static str)> 
 
 #[test]
 fn golden_records_are_read_and_written_to_the_letter() {
-    for bytes in [ONE_EVENT, SEVERAL_EVENTS, SEVERAL_TURNS, ODD_NAMES] {
+    let repairs = [REPAIR, REPAIR_OF_THE_FIRST];
+    for bytes in [ONE_EVENT, SEVERAL_EVENTS, SEVERAL_TURNS, ODD_NAMES].into_iter().chain(repairs) {
         let record = parse(&stored(1, bytes)).unwrap();
         assert_eq!(record.encode().unwrap(), bytes);
     }
@@ -59,6 +62,11 @@ fn digests_of_golden_records_are_fixed() {
         (ONE_EVENT, "sha256:7e2c25e9ec593e4189e975f008a6cf4baa2680490ebd74539b97a9e12e7e8316"),
         (SEVERAL_EVENTS, "sha256:0d995b63782ae512c12a15e8bf9b1aed1e2f7f052d179c33403c31cc8b2c2d45"),
         (SEVERAL_TURNS, "sha256:c6147addcafbf102599fc188a4a7e8450a27c02a441856786ce2e87265a68a4a"),
+        (REPAIR, "sha256:d69ee5595522fae6eab30fcaf3fb7dbfb057ca3d47659258c0a796ad5cfd6567"),
+        (
+            REPAIR_OF_THE_FIRST,
+            "sha256:c59d57c888eb7baf71b9ef2eacb9ae9172af6bcc1e52cecf68eef4e35acaa540",
+        ),
         (ODD_NAMES, "sha256:a6ca738f20b8f946d95e1fc72dad4801cf94787318887a69b4c8c493e0e1542c"),
     ] {
         assert_eq!(Digest::of(bytes).to_string(), digest);
@@ -254,7 +262,111 @@ fn record(events: &[(String, String)], ids: (String, String), at: u64, seed: u64
         model: Digest::of("model"),
         component: Digest::of("component"),
         turns: vec![Turn { command, events: events.collect() }],
+        repair: None,
     }
+}
+
+/// What a reader makes of `log` that knows all repairs in it: the versions of the events, or the
+/// damage.
+fn folded(log: &[Stored]) -> Result<Vec<u64>, Damage> {
+    let mut repairs = Repairs::default();
+    log.iter().for_each(|stored| repairs.note(&alice(), stored));
+    let mut chain = Chain::start(&alice()).with_repairs(repairs);
+    let mut versions = Vec::new();
+    for stored in log {
+        let record = chain.accept(stored)?;
+        versions.extend(record.iter().flat_map(Record::events).map(|(version, ..)| version));
+        assert_eq!(chain.read, stored.position);
+    }
+    Ok(versions)
+}
+
+/// The log of the golden repair: its second record is cut.
+fn repaired() -> Vec<Stored> {
+    let mut log = log();
+    log[1].bytes = log[1].bytes.slice(..100);
+    log.push(stored(40, REPAIR));
+    log
+}
+
+#[test]
+fn golden_repairs_skip_what_they_say() {
+    assert_eq!(folded(&repaired()).unwrap(), [1, 5, 6, 7]);
+    let record = parse(&stored(40, REPAIR)).unwrap();
+    assert_eq!((record.first, record.last(), record.event_count()), (8, 7, 0));
+    assert_eq!(record.repair.unwrap().by.as_deref(), Some("ops"));
+    let first = [stored(10, &ONE_EVENT[..50]), stored(13, REPAIR_OF_THE_FIRST)];
+    assert_eq!(folded(&first).unwrap(), [0; 0]);
+}
+
+#[test]
+fn a_repair_that_a_reader_does_not_know_is_told() {
+    let mut chain = Chain::start(&alice());
+    for stored in log() {
+        chain.accept(&stored).unwrap();
+    }
+    let before = chain.clone();
+    let damage = chain.accept(&stored(40, REPAIR)).unwrap_err();
+    assert_eq!(damage, Damage::Repaired { position: Position(40) });
+    assert_eq!(chain, before);
+}
+
+#[test]
+fn a_repair_covers_the_very_record_that_it_names() {
+    let sound = repaired();
+    // The lost record is back: it counts, and the repair has nothing to skip.
+    let mut back = sound.clone();
+    back[1] = log()[1].clone();
+    assert_eq!(folded(&back).unwrap(), [1, 2, 3, 4, 5, 6, 7]);
+    // Other bytes, another position, another neighbour.
+    let mut other = sound.clone();
+    other[1].bytes = other[1].bytes.slice(..99);
+    assert_eq!(folded(&other).unwrap_err().kind(), "unreadable");
+    let mut moved = sound.clone();
+    moved[1].position = Position(21);
+    assert_eq!(folded(&moved).unwrap_err().kind(), "unreadable");
+    let mut without = sound.clone();
+    without.remove(0);
+    assert_eq!(folded(&without).unwrap_err().position(), Position(20));
+    let mut altered = sound;
+    altered[2].bytes = String::from_utf8_lossy(SEVERAL_TURNS)
+        .replace("\"amount\":1}", "\"amount\":2}")
+        .into_bytes()
+        .into();
+    assert_eq!(folded(&altered).unwrap_err().kind(), "chain");
+}
+
+#[test]
+fn a_repair_of_another_form_is_no_record() {
+    for (member, value) in [
+        ("/repair/skips", json!([])),
+        ("/repair/skips/0/skipped", json!([])),
+        ("/repair", Value::Null),
+        ("/repair/by", json!(1)),
+        ("/kind", json!("turns")),
+        ("/kind", json!("erase")),
+        ("/repair/skips/0/skipped/1/digest", Value::Null),
+    ] {
+        let mut record: Value = serde_json::from_slice(REPAIR).unwrap();
+        *record.pointer_mut(member).unwrap() = value;
+        let damage = parse(&stored(1, record.to_string())).unwrap_err();
+        assert_eq!(damage.kind(), "unreadable", "{member}");
+    }
+    for (object, member) in [
+        ("", "repair"),
+        ("/repair", "by"),
+        ("/repair/skips/0", "after"),
+        ("/repair/skips/0", "resumes"),
+        ("/repair/skips/0/skipped/0", "position"),
+    ] {
+        let mut record: Value = serde_json::from_slice(REPAIR).unwrap();
+        record.pointer_mut(object).unwrap().as_object_mut().unwrap().remove(member);
+        assert!(parse(&stored(1, record.to_string())).is_err(), "{object}/{member}");
+    }
+    let mut both: Value = serde_json::from_slice(ONE_EVENT).unwrap();
+    let repair: Value = serde_json::from_slice(REPAIR).unwrap();
+    both["repair"] = repair["repair"].clone();
+    assert!(parse(&stored(1, both.to_string())).is_err());
 }
 
 proptest! {
@@ -286,6 +398,43 @@ proptest! {
         let cut = bytes.slice(..length % bytes.len());
         let damage = parse(&Stored { position: Position(1), bytes: cut }).unwrap_err();
         prop_assert_eq!(damage.kind(), "unreadable");
+    }
+
+    /// Any one record damaged, and the repair that skips it: the rest is folded.
+    #[test]
+    fn the_right_skip_gives_the_fold_of_the_rest(which in 0..3_usize, cut: usize, named: bool) {
+        let mut log = log();
+        let lost = Digest::of(&log[which].bytes);
+        log[which].bytes = log[which].bytes.slice(..cut % log[which].bytes.len());
+        prop_assert_eq!(folded(&log).unwrap_err().position(), log[which].position);
+        let after = which.checked_sub(1).map(|n| Place::from(&log[n]));
+        let resumes = log.get(which + 1).map(Place::from);
+        let found = Place::from(&log[which]);
+        // A repair that names other bytes covers nothing.
+        let digest = if named { found.digest } else { Digest::of("other") };
+        let mut skipped = vec![Skipped { position: Some(found.position), digest: Some(digest) }];
+        skipped.extend(resumes.map(|_| Skipped { position: None, digest: Some(lost) }));
+        let last = if which == 2 { &log[1] } else { &log[2] };
+        let mut repair: Record = serde_json::from_slice(REPAIR).unwrap();
+        repair.first = if which == 2 { 5 } else { 8 };
+        repair.prev = Some(Digest::of(&last.bytes));
+        repair.repair = Some(Repair {
+            skips: vec![Skip { after, skipped, resumes }],
+            reason: "a test".to_owned(),
+            by: None,
+            at: 0,
+        });
+        log.push(Stored { position: Position(40), bytes: repair.encode().unwrap() });
+        let rest: Vec<u64> = [vec![1], vec![2, 3, 4], vec![5, 6, 7]]
+            .into_iter()
+            .enumerate()
+            .filter(|(n, _)| *n != which)
+            .flat_map(|(_, versions)| versions)
+            .collect();
+        match folded(&log) {
+            Ok(versions) => prop_assert!(named && versions == rest),
+            Err(damage) => prop_assert!(!named && damage.position() == found.position),
+        }
     }
 
     #[test]

@@ -108,11 +108,15 @@ pub fn checks() -> Vec<Check> {
         damage::a_cut_record_is_found,
         damage::a_record_missing_in_the_middle_is_found,
         damage::a_record_missing_at_the_end_is_found_behind_a_snapshot,
+        damage::a_repair_is_kept_and_its_actor_known,
+        damage::the_leader_shows_a_log_record_by_record,
+        damage::a_census_tells_what_lies_there,
         snapshot::a_snapshot_comes_back,
         snapshot::a_snapshot_of_other_code_is_ignored,
         snapshot::an_older_snapshot_does_not_replace_a_newer_one,
         snapshot::other_code_replaces_a_newer_snapshot,
         snapshot::a_too_large_snapshot_is_refused,
+        snapshot::a_forgotten_snapshot_gives_way_to_any,
         listing::actors_are_listed_in_order_and_paged,
         listing::actors_of_other_aggregates_are_not_listed,
         feed::the_feed_begins_at_the_beginning,
@@ -126,6 +130,7 @@ pub fn checks() -> Vec<Check> {
         catalogue::one_of_many_takes_a_number,
         catalogue::blobs_come_back_by_digest,
         catalogue::the_first_quarantine_mark_stays,
+        catalogue::a_mark_is_taken_back_by_who_knows_it,
         catalogue::hosts_see_each_other_where_they_can,
     ]
 }

@@ -16,6 +16,7 @@
 //! nothing in this process may open `store.db`, `store.db-wal` or `store.db-shm` but SQLite.
 //! Network file systems are not supported, for the same locks.
 
+mod census;
 mod feed;
 mod lock;
 mod queries;
@@ -52,7 +53,7 @@ use crate::{
     record::Position,
     step::step,
     store::{
-        ActivateError, Append, AppendError, DEFAULT_RECORD_LIMIT, Deployment, EventStore,
+        ActivateError, Append, AppendError, Census, DEFAULT_RECORD_LIMIT, Deployment, EventStore,
         FeedError, Freshness, Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
     },
 };
@@ -257,7 +258,7 @@ impl EventStore for EmbeddedStore {
         from: Position,
         freshness: Freshness,
     ) -> Result<Page, StoreError> {
-        if freshness == Freshness::Leader {
+        if freshness != Freshness::Any {
             // The writer works in order: behind this, what it had taken up is committed or not.
             self.change(Change::Nothing).await?;
         }
@@ -270,13 +271,9 @@ impl EventStore for EmbeddedStore {
         self.query(move |db| queries::head(db, &actor)).await
     }
 
-    async fn snapshot(
-        &self,
-        actor: &Address,
-        key: &Digest,
-    ) -> Result<Option<Snapshot>, StoreError> {
-        let (actor, key) = (actor.clone(), *key);
-        self.query(move |db| queries::snapshot(db, &actor, key)).await
+    async fn newest_snapshot(&self, actor: &Address) -> Result<Option<Snapshot>, StoreError> {
+        let actor = actor.clone();
+        self.query(move |db| queries::snapshot(db, &actor)).await
     }
 
     async fn save_snapshot(&self, actor: &Address, snapshot: Snapshot) -> Result<(), StoreError> {
@@ -287,6 +284,10 @@ impl EventStore for EmbeddedStore {
             )));
         }
         self.change(Change::Snapshot { actor: actor.clone(), snapshot }).await.map(drop)
+    }
+
+    async fn forget_snapshot(&self, actor: &Address) -> Result<(), StoreError> {
+        self.change(Change::ForgetSnapshot { actor: actor.clone() }).await.map(drop)
     }
 
     async fn find_command(&self, actor: &Address, id: &str) -> Result<Vec<Position>, StoreError> {
@@ -361,6 +362,20 @@ impl EventStore for EmbeddedStore {
     async fn quarantines(&self, context: &str) -> Result<Vec<(Address, Quarantine)>, StoreError> {
         let context = context.to_owned();
         self.query(move |db| queries::quarantines(db, &context)).await
+    }
+
+    async fn release(&self, actor: &Address, mark: &Quarantine) -> Result<(), StoreError> {
+        self.change(Change::Release { actor: actor.clone(), mark: mark.clone() }).await.map(drop)
+    }
+
+    async fn repaired(&self, context: &str) -> Result<Vec<Address>, StoreError> {
+        let context = context.to_owned();
+        self.query(move |db| queries::repaired(db, &context)).await
+    }
+
+    async fn census(&self, context: &str) -> Result<Census, StoreError> {
+        let context = context.to_owned();
+        self.query(move |db| census::census(db, &context)).await
     }
 
     async fn announce(&self, presence: &Presence) -> Result<Vec<Presence>, StoreError> {

@@ -11,6 +11,7 @@
 
 mod append;
 mod blobs;
+mod census;
 mod connection;
 mod contexts;
 mod feed;
@@ -52,8 +53,8 @@ use crate::{
     record::{Position, Stored},
     step::step,
     store::{
-        ActivateError, Append, AppendError, Deployment, EventStore, FeedError, Freshness, Page,
-        Presence, Quarantine, RecordFeed, Snapshot, StoreError,
+        ActivateError, Append, AppendError, Census, Deployment, EventStore, FeedError, Freshness,
+        Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
     },
 };
 
@@ -73,6 +74,9 @@ const STREAMS_WAIT: Duration = Duration::from_secs(30);
 /// Longest wait of a call that has no deadline of its own: longer than a replicated stream takes
 /// to elect a new leader (4 to 9 s).
 const CALL_WAIT: Duration = Duration::from_secs(15);
+
+/// Longest wait for the list of all that lies in a context's streams.
+const CENSUS_WAIT: Duration = Duration::from_secs(120);
 
 /// Longest wait for a round trip that asks whether the store answers.
 const CHECK_WAIT: Duration = Duration::from_secs(2);
@@ -172,6 +176,27 @@ impl JetStreamStore {
         prefix: &str,
         record_limit: usize,
     ) -> Result<Self, OpenError> {
+        Self::open_if(config, prefix, record_limit, IfMissing::Make).await
+    }
+
+    /// Connects to a store that hosts have made; makes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and if there is none on `prefix`.
+    pub async fn open_existing(
+        config: &NatsConfig,
+        prefix: &str,
+        record_limit: usize,
+    ) -> Result<Self, OpenError> {
+        Self::open_if(config, prefix, record_limit, IfMissing::Refuse).await
+    }
+
+    async fn open_if(
+        config: &NatsConfig,
+        prefix: &str,
+        record_limit: usize,
+        missing: IfMissing,
+    ) -> Result<Self, OpenError> {
         let names = names(config, prefix)?;
         let until = clock::now() + CONNECT_WAIT;
         let (writing, reading) = tokio::try_join!(
@@ -187,15 +212,17 @@ impl JetStreamStore {
         let until = clock::now() + STREAMS_WAIT;
         // Nothing else is made before all hosts agree on what can never change.
         let replicas = config.replicas;
-        let made = source(&links, names.meta_config(replicas), names.meta("fence"), until).await?;
+        let (meta, fence) = (names.meta_config(replicas), names.meta("fence"));
+        let made = source(&links, meta, fence, missing, until).await?;
         let registry = Registry { source: made, names: names.clone() };
         let differences = registry.agree(&links, &Manifest::new(config.partitions), until).await?;
         if !differences.is_empty() {
             return Err(OpenError::Manifest { prefix: prefix.to_owned(), differences });
         }
-        let made = source(&links, names.blob_config(replicas), names.blob_fence(), until).await?;
+        let (blobs, fence) = (names.blob_config(replicas), names.blob_fence());
+        let made = source(&links, blobs, fence, missing, until).await?;
         let blobs = Blobs { source: made, names: names.clone(), limit: record_limit };
-        ensure(&links.writing, &names.host_config(replicas), IfMissing::Make, until)
+        ensure(&links.writing, &names.host_config(replicas), missing, until)
             .await
             .map_err(StoreError::from)?;
         let hosts = Source::unfenced(names.host_stream());
@@ -270,6 +297,14 @@ impl EventStore for JetStreamStore {
         self.check_open().map_err(AppendError::Unavailable)?;
         let until = append.deadline;
         self.context(append.actor.context(), until).await.map_err(AppendError::Unavailable)?;
+        if append.events == 0 {
+            // Before the repair itself, so that none can be overlooked.
+            let (links, actor) = (&self.links, &append.actor);
+            self.registry
+                .note_repaired(links, actor, until)
+                .await
+                .map_err(AppendError::Unavailable)?;
+        }
         let subject = self.names.log(&append.actor);
         let expected = Some(append.expected.0);
         let headers = HeaderMap::new();
@@ -293,7 +328,10 @@ impl EventStore for JetStreamStore {
             let context = self.context(actor.context(), until).await?;
             let log = context.partition(actor)?;
             let subject = self.names.log(actor);
-            let batch = log.page(&self.links, &subject, from.0, freshness, until).await?;
+            let batch = match freshness {
+                Freshness::Proof => log.proof(&self.links, &subject, from.0, until).await?,
+                _ => log.page(&self.links, &subject, from.0, freshness, until).await?,
+            };
             let more = batch.pending > 0 && !batch.messages.is_empty();
             let stored = batch
                 .messages
@@ -314,16 +352,21 @@ impl EventStore for JetStreamStore {
         .await
     }
 
-    async fn snapshot(
-        &self,
-        actor: &Address,
-        key: &Digest,
-    ) -> Result<Option<Snapshot>, StoreError> {
+    async fn has_lost(&self, actor: &Address, position: Position) -> Result<bool, StoreError> {
+        let until = self.until(CALL_WAIT)?;
+        self.unless_closed(async {
+            let context = self.context(actor.context(), until).await?;
+            context.partition(actor)?.has_lost(&self.links, position.0, until).await
+        })
+        .await
+    }
+
+    async fn newest_snapshot(&self, actor: &Address) -> Result<Option<Snapshot>, StoreError> {
         let until = self.until(CALL_WAIT)?;
         self.unless_closed(async {
             let context = self.context(actor.context(), until).await?;
             let subject = self.names.snapshot(actor);
-            snapshots::load(&context.snapshots, &self.links, &subject, key, until).await
+            snapshots::load(&context.snapshots, &self.links, &subject, until).await
         })
         .await
     }
@@ -340,6 +383,15 @@ impl EventStore for JetStreamStore {
             let context = self.context(actor.context(), until).await?;
             let subject = self.names.snapshot(actor);
             snapshots::save(&context.snapshots, &self.links, &subject, snapshot, until).await
+        })
+        .await
+    }
+
+    async fn forget_snapshot(&self, actor: &Address) -> Result<(), StoreError> {
+        let until = self.until(CALL_WAIT)?;
+        self.unless_closed(async {
+            self.context(actor.context(), until).await?;
+            snapshots::forget(&self.links, &self.names.snapshot(actor), until).await
         })
         .await
     }
@@ -446,6 +498,25 @@ impl EventStore for JetStreamStore {
         self.unless_closed(self.registry.quarantines(&self.links, context, until)).await
     }
 
+    async fn release(&self, actor: &Address, mark: &Quarantine) -> Result<(), StoreError> {
+        let until = self.until(CALL_WAIT)?;
+        self.unless_closed(self.registry.release(&self.links, actor, mark, until)).await
+    }
+
+    async fn repaired(&self, context: &str) -> Result<Vec<Address>, StoreError> {
+        let until = self.until(CALL_WAIT)?;
+        self.unless_closed(self.registry.repaired(&self.links, context, until)).await
+    }
+
+    async fn census(&self, context: &str) -> Result<Census, StoreError> {
+        let until = self.until(CENSUS_WAIT)?;
+        self.unless_closed(async {
+            let streams = self.context(context, until).await?;
+            census::census(&self.links, &self.names, &streams, context, until).await
+        })
+        .await
+    }
+
     async fn announce(&self, presence: &Presence) -> Result<Vec<Presence>, StoreError> {
         let until = self.until(CALL_WAIT)?;
         self.unless_closed(async {
@@ -550,9 +621,10 @@ async fn source(
     links: &Links,
     wanted: Value,
     fence: String,
+    missing: IfMissing,
     until: Instant,
 ) -> Result<Source, StoreError> {
-    let info = ensure(&links.writing, &wanted, IfMissing::Make, until).await?;
+    let info = ensure(&links.writing, &wanted, missing, until).await?;
     let stream = wanted.get("name").and_then(Value::as_str).unwrap_or_default();
     Ok(Source::new(stream.to_owned(), info.replicas(), fence))
 }

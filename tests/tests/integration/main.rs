@@ -13,6 +13,7 @@ mod cache;
 mod cli;
 mod crash;
 mod crash_points;
+mod damage;
 mod disk;
 mod evolution;
 mod faults;

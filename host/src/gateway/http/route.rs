@@ -44,6 +44,12 @@ pub enum Route {
     },
     /// The actors awake in this host.
     Awake,
+    /// The actors that are quarantined.
+    Quarantined,
+    /// Let a quarantined actor go on.
+    Release,
+    /// Read everything and tell what is wrong.
+    Audit,
     /// What is served.
     Deployments,
     /// Whether the process lives.
@@ -74,6 +80,10 @@ impl Route {
             ["openapi.json"] => read(Self::OpenApi),
             ["admin", "awake"] => read(Self::Awake),
             ["admin", "deployments"] => read(Self::Deployments),
+            ["admin", "quarantined"] => read(Self::Quarantined),
+            ["admin", "audit"] => read(Self::Audit),
+            ["admin", "release"] if post => Ok(Self::Release),
+            ["admin", "release"] => Err(Refusal::Method { allow: "POST" }),
             ["v1", context, "events"] => read(Self::Feed { context: name(context)? }),
             ["v1", context, aggregate] => {
                 read(Self::Actors { context: name(context)?, aggregate: name(aggregate)? })
@@ -103,6 +113,8 @@ impl Route {
             Self::Actors { .. } => &["after", "limit"],
             Self::Feed { .. } => &["after"],
             Self::Awake => &["limit"],
+            Self::Quarantined => &["context"],
+            Self::Audit => &["context", "actor"],
             _ => &[],
         }
     }
@@ -246,6 +258,10 @@ mod tests {
         assert_eq!(post("/v1/bank/account/a/sleep").unwrap(), Route::Sleep(actor.clone()));
         let name = "events".to_owned();
         assert_eq!(post("/v1/bank/account/a/events").unwrap(), Route::Command { to: actor, name });
+        assert_eq!(get("/admin/quarantined").unwrap(), Route::Quarantined);
+        assert_eq!(get("/admin/audit").unwrap(), Route::Audit);
+        assert_eq!(post("/admin/release").unwrap(), Route::Release);
+        assert!(matches!(get("/admin/release"), Err(Refusal::Method { allow: "POST" })));
         assert!(get("/readyz").unwrap().is_open() && !get("/metrics").unwrap().is_open());
     }
 }

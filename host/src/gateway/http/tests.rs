@@ -303,6 +303,35 @@ async fn pages_are_cut_and_go_on() {
 }
 
 #[tokio::test]
+async fn damage_is_listed_released_and_audited() {
+    let running = run().await;
+    let listed = running.get("/admin/quarantined?context=bank").await.json();
+    let line = json!({"actor": "bank/account/a", "position": 7, "kind": "gap", "reason": "a gap", "at": 1000});
+    assert_eq!(listed, json!({"quarantined": [line]}));
+    assert_eq!(running.get("/admin/quarantined?context=shop").await.status, 404);
+
+    let order = r#"{"actor":"bank/account/a/b","skip":[3,9],"because":"why"}"#;
+    let released = running.post("/admin/release", order).await.json();
+    let expected =
+        json!({"actor": "bank/account/a/b", "version": 3, "was-quarantined": true, "repair": 9});
+    assert_eq!(released, expected);
+    for wrong in ["", "{}", r#"{"actor":"a"}"#, r#"{"actor":"a/b/c","skips":[1]}"#] {
+        let refused = running.post("/admin/release", wrong).await;
+        assert_eq!((refused.status, &refused.json()["code"]), (400, &json!("invalid")), "{wrong}");
+    }
+
+    let told = running.get("/admin/audit?context=bank&actor=bank%2Faccount%2Fa").await;
+    let lines = told.body.lines().filter(|line| line.starts_with('{'));
+    let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let finding =
+        json!({"actor": "bank/account/a", "position": 7, "kind": "gap", "reason": "bank"});
+    assert_eq!(lines[0], json!({"finding": finding}));
+    assert_eq!(lines[1]["problem"]["code"], "unavailable");
+    assert_eq!(running.get("/admin/audit?actor=alice").await.status, 400);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn the_operators_paths_answer() {
     let running = run().await;
     assert_eq!(running.get("/healthz").await.status, 200);

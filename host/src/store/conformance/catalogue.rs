@@ -68,6 +68,7 @@ pub(super) async fn the_first_quarantine_mark_stays(subject: Arc<dyn Subject>) {
         position: Position(7),
         kind: "gap".to_owned(),
         reason: reason.to_owned(),
+        digest: (reason == "other").then(|| Digest::of("lost")),
         at: 1_700_000_000_000,
     };
     let (alice, odd) = (account("alice"), account("a.*>/ 😀"));
@@ -83,6 +84,34 @@ pub(super) async fn the_first_quarantine_mark_stays(subject: Arc<dyn Subject>) {
     expected.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(store.quarantines("bank").await.unwrap(), expected);
     assert!(store.quarantines("shop").await.unwrap().is_empty());
+}
+
+pub(super) async fn a_mark_is_taken_back_by_who_knows_it(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let mark = |reason: &str| Quarantine {
+        position: Position(7),
+        kind: "gap".to_owned(),
+        reason: reason.to_owned(),
+        digest: None,
+        at: 1,
+    };
+    let (alice, bob) = (account("alice"), account("bob"));
+    store.release(&alice, &mark("never made")).await.unwrap();
+    store.quarantine(&alice, &mark("first")).await.unwrap();
+    store.quarantine(&bob, &mark("other")).await.unwrap();
+    store.release(&alice, &mark("not this one")).await.unwrap();
+    assert_eq!(store.quarantined(&alice).await.unwrap(), Some(mark("first")));
+    store.release(&alice, &mark("first")).await.unwrap();
+    assert_eq!(store.quarantined(&alice).await.unwrap(), None);
+    assert_eq!(store.quarantines("bank").await.unwrap(), [(bob.clone(), mark("other"))]);
+    // What is found later is a new mark.
+    store.quarantine(&alice, &mark("again")).await.unwrap();
+    store.quarantine(&alice, &mark("too late")).await.unwrap();
+    store.close().await;
+    let store = kit::open(&subject).await;
+    let marks = [(alice.clone(), mark("again")), (bob, mark("other"))];
+    assert_eq!(store.quarantines("bank").await.unwrap(), marks);
+    assert_eq!(store.quarantined(&alice).await.unwrap(), Some(mark("again")));
 }
 
 pub(super) async fn hosts_see_each_other_where_they_can(subject: Arc<dyn Subject>) {

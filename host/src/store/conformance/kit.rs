@@ -100,6 +100,7 @@ impl Log {
             model: Digest::of("model"),
             component: Digest::of("component"),
             turns: vec![Turn { command, events }],
+            repair: None,
         };
         Append {
             actor: self.actor.clone(),

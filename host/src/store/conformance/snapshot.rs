@@ -60,6 +60,18 @@ pub(super) async fn a_too_large_snapshot_is_refused(subject: Arc<dyn Subject>) {
     assert_eq!(store.snapshot(&actor, &large.key).await.unwrap(), None);
 }
 
+pub(super) async fn a_forgotten_snapshot_gives_way_to_any(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let (actor, newer, older) = (account("a.*>/ 😀"), of("code", 9, "new"), of("code", 3, "old"));
+    store.forget_snapshot(&actor).await.unwrap();
+    store.save_snapshot(&actor, newer.clone()).await.unwrap();
+    assert_eq!(store.newest_snapshot(&actor).await.unwrap(), Some(newer));
+    store.forget_snapshot(&actor).await.unwrap();
+    assert_eq!(store.newest_snapshot(&actor).await.unwrap(), None);
+    store.save_snapshot(&actor, older.clone()).await.unwrap();
+    assert_eq!(store.snapshot(&actor, &older.key).await.unwrap(), Some(older));
+}
+
 fn of(code: &str, position: u64, state: &str) -> Snapshot {
     Snapshot {
         key: Digest::of(code),

@@ -56,17 +56,19 @@ pub(super) fn head(db: &Connection, actor: &Address) -> Result<Position> {
     Ok(statement.query_row(key(actor), |row| position(row, 0))?)
 }
 
-pub(super) fn snapshot(db: &Connection, actor: &Address, code: Digest) -> Result<Option<Snapshot>> {
+pub(super) fn snapshot(db: &Connection, actor: &Address) -> Result<Option<Snapshot>> {
     let mut statement = db.prepare_cached(concat!(
-        "SELECT position, bytes FROM snapshots WHERE actor = ",
-        actor_id!(),
-        " AND key = ?4"
+        "SELECT position, bytes, key FROM snapshots WHERE actor = ",
+        actor_id!()
     ))?;
-    let (context, aggregate, token) = key(actor);
-    let found = statement.query_row(params![context, aggregate, token, code.as_bytes()], stored);
-    let snapshot =
-        |stored: Stored| Snapshot { key: code, position: stored.position, bytes: stored.bytes };
-    Ok(found.optional()?.map(snapshot))
+    let found = statement
+        .query_row(key(actor), |row| Ok((stored(row)?, row.get::<_, Vec<u8>>(2)?)))
+        .optional()?;
+    // A key that is no digest is no code's.
+    Ok(found.and_then(|(stored, key)| {
+        let key = Digest::from_bytes(key.try_into().ok()?);
+        Some(Snapshot { key, position: stored.position, bytes: stored.bytes })
+    }))
 }
 
 pub(super) fn commands(
@@ -86,7 +88,7 @@ pub(super) fn commands(
 }
 
 /// Actors with a token greater than `after`. Actors that have only a snapshot or a mark are left
-/// out.
+/// out, and rows that no actor can have.
 pub(super) fn actors(
     db: &Connection,
     context: &str,
@@ -103,7 +105,7 @@ pub(super) fn actors(
     let mut rows = statement.query(params![context, aggregate, after, limit])?;
     let mut actors = Vec::new();
     while let Some(row) = rows.next()? {
-        actors.push(address(row, 0)?);
+        actors.extend(address(row, 0)?);
     }
     Ok(actors)
 }
@@ -130,8 +132,14 @@ pub(super) fn feed(
             let through = records.last().map_or(after, |last| last.stored.position);
             return Ok((records, through));
         }
-        let (stored, actor) = (stored(row)?, address(row, 2)?);
-        records.push(FeedRecord { cursor: stored.position.to_string(), actor, stored });
+        let stored = stored(row)?;
+        match address(row, 2)? {
+            Some(actor) => {
+                let cursor = stored.position.to_string();
+                records.push(FeedRecord { cursor, actor, stored });
+            }
+            None => tracing::warn!(position = %stored.position, "not the record of an actor"),
+        }
     }
     Ok((records, Position(until)))
 }
@@ -181,11 +189,26 @@ pub(super) fn quarantines(db: &Connection, context: &str) -> Result<Vec<(Address
     let mut rows = statement.query([context])?;
     let mut marks = Vec::new();
     while let Some(row) = rows.next()? {
-        marks.push((address(row, 1)?, read_mark(&row.get::<_, String>(0)?)?));
+        if let Some(actor) = address(row, 1)? {
+            marks.push((actor, read_mark(&row.get::<_, String>(0)?)?));
+        }
     }
     // Addresses are ordered by the id itself, not by its token.
     marks.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(marks)
+}
+
+pub(super) fn repaired(db: &Connection, context: &str) -> Result<Vec<Address>> {
+    let mut statement = db.prepare_cached(
+        "SELECT a.context, a.aggregate, a.token FROM actors a WHERE a.context = ?1
+         AND a.id IN (SELECT actor FROM records WHERE events = 0) ORDER BY 2, 3",
+    )?;
+    let mut rows = statement.query([context])?;
+    let mut actors = Vec::new();
+    while let Some(row) = rows.next()? {
+        actors.extend(address(row, 0)?);
+    }
+    Ok(actors)
 }
 
 pub(super) fn check(db: &Connection) -> Result<()> {
@@ -226,11 +249,12 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     Ok(Stored { position: position(row, 0)?, bytes: row.get::<_, Vec<u8>>(1)?.into() })
 }
 
-/// Three columns from `column` on: context, aggregate, token.
-fn address(row: &Row<'_>, column: usize) -> Result<Address> {
+/// Three columns from `column` on: context, aggregate, token; none if no actor can have them.
+pub(super) fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Address>> {
     let text = |column: usize| row.get::<_, String>(column);
-    let id = decode_id(&text(column + 2)?)?;
-    Ok(Address::new(&text(column)?, &text(column + 1)?, &id)?)
+    let (context, aggregate, token) = (text(column)?, text(column + 1)?, text(column + 2)?);
+    let id = decode_id(&token).ok();
+    Ok(id.and_then(|id| Address::new(&context, &aggregate, &id).ok()))
 }
 
 fn read_mark(mark: &str) -> Result<Quarantine> {

@@ -18,7 +18,8 @@ const SCHEMA_VERSION: i64 = 1;
 
 /// `records` first of all: its key is the position, which `AUTOINCREMENT` never gives twice; an
 /// index over it by `actor` is one by (actor, position), since a SQLite index ends with the key.
-/// `bytes` stand last, so the other columns of a large record are read without them.
+/// `bytes` stand last, so the other columns of a large record are read without them. A record
+/// without events is a repair.
 ///
 /// `commands` holds 8-byte fingerprints, which may collide: all are kept, and whoever finds one
 /// looks into the record.
@@ -34,6 +35,7 @@ const SCHEMA: &str = "
         actor INTEGER NOT NULL, first INTEGER NOT NULL, events INTEGER NOT NULL,
         bytes BLOB NOT NULL) STRICT;
     CREATE INDEX records_actor ON records(actor);
+    CREATE INDEX records_repairs ON records(actor) WHERE events = 0;
     CREATE TABLE commands(
         actor INTEGER NOT NULL, fingerprint INTEGER NOT NULL, position INTEGER NOT NULL,
         PRIMARY KEY(actor, fingerprint, position)) STRICT, WITHOUT ROWID;

@@ -12,7 +12,7 @@ use crate::{
     address::Address,
     record::Position,
     step::step,
-    store::{Append, AppendError, Snapshot, StoreError},
+    store::{Append, AppendError, Quarantine, Snapshot},
 };
 
 /// Actors whose number and last record are remembered, about 200 bytes each.
@@ -27,8 +27,12 @@ pub(super) enum Change {
     Blob { digest: Digest, bytes: Bytes },
     /// Adds a deployment, if its number is the next one of its context.
     Activate { context: String, number: u64, body: String },
+    /// Removes an actor's snapshot.
+    ForgetSnapshot { actor: Address },
     /// Marks an actor, unless it is marked.
     Quarantine { actor: Address, mark: String },
+    /// Takes a mark back, if it is this one.
+    Release { actor: Address, mark: Quarantine },
     /// Only shows that the writer lives.
     Nothing,
 }
@@ -41,7 +45,7 @@ impl Change {
             Self::Blob { bytes, .. } => bytes.len(),
             Self::Activate { body, .. } => body.len(),
             Self::Quarantine { mark, .. } => mark.len(),
-            Self::Nothing => 0,
+            Self::ForgetSnapshot { .. } | Self::Release { .. } | Self::Nothing => 0,
         }
     }
 }
@@ -57,8 +61,6 @@ pub(super) struct Session {
 struct Actor {
     id: i64,
     position: Position,
-    /// Version of its last event.
-    version: u64,
 }
 
 impl Session {
@@ -91,18 +93,9 @@ impl Session {
     pub(super) fn append(&mut self, append: &Append) -> Result<Result<Position, AppendError>> {
         let actor = self.actor(&append.actor)?;
         let last = actor.map_or(Position(0), |actor| actor.position);
-        let next = actor.map_or(0, |actor| actor.version) + 1;
-        if append.expected != last || append.first != next {
+        if append.expected != last {
             return Ok(Err(AppendError::Conflict { last: Some(last) }));
         }
-        let version = append.first.checked_add(append.events).map(|after| after - 1);
-        let Some(version) = version.filter(|&v| append.events > 0 && i64::try_from(v).is_ok())
-        else {
-            return Ok(Err(AppendError::Unavailable(StoreError(format!(
-                "a record of {} events from version {} on cannot be kept; expected at least one",
-                append.events, append.first
-            )))));
-        };
         let id = match actor {
             Some(actor) => actor.id,
             None => self.enter(&append.actor)?,
@@ -122,7 +115,7 @@ impl Session {
             }
         }
         let position = Position(position.unsigned_abs());
-        self.actors.put(append.actor.clone(), Actor { id, position, version });
+        self.actors.put(append.actor.clone(), Actor { id, position });
         Ok(Ok(position))
     }
 
@@ -161,6 +154,26 @@ impl Session {
                 let mut insert =
                     self.db.prepare_cached("INSERT OR IGNORE INTO quarantines VALUES(?1, ?2)")?;
                 Ok(step!("embedded.insert-quarantine", insert.execute(params![id, mark]))? == 1)
+            }
+            Change::ForgetSnapshot { actor } => {
+                let Some(actor) = self.actor(actor)? else { return Ok(false) };
+                let mut delete =
+                    self.db.prepare_cached("DELETE FROM snapshots WHERE actor = ?1")?;
+                Ok(step!("embedded.delete-snapshot", delete.execute([actor.id]))? == 1)
+            }
+            Change::Release { actor, mark } => {
+                let Some(actor) = self.actor(actor)? else { return Ok(false) };
+                let mut find =
+                    self.db.prepare_cached("SELECT mark FROM quarantines WHERE actor = ?1")?;
+                let found: Option<String> =
+                    find.query_row([actor.id], |row| row.get(0)).optional()?;
+                let is = |text: &String| serde_json::from_str(text).ok().as_ref() == Some(mark);
+                if !found.as_ref().is_some_and(is) {
+                    return Ok(false);
+                }
+                let mut delete =
+                    self.db.prepare_cached("DELETE FROM quarantines WHERE actor = ?1")?;
+                Ok(step!("embedded.delete-quarantine", delete.execute([actor.id]))? == 1)
             }
             Change::Nothing => Ok(true),
         }
@@ -205,16 +218,11 @@ impl Session {
         )?;
         let key = params![address.context(), address.aggregate(), address.id_token()];
         let Some(id) = id.query_row(key, |row| row.get(0)).optional()? else { return Ok(None) };
-        let mut last = self.db.prepare_cached(
-            "SELECT position, first + events - 1 FROM records WHERE actor = ?1
-             ORDER BY position DESC LIMIT 1",
-        )?;
-        let last = last
-            .query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-            .optional()?;
-        let (position, version) = last.unwrap_or((0, 0));
-        let (position, version) = (Position(position.unsigned_abs()), version.unsigned_abs());
-        let actor = Actor { id, position, version };
+        let mut last = self
+            .db
+            .prepare_cached("SELECT coalesce(max(position), 0) FROM records WHERE actor = ?1")?;
+        let last: i64 = last.query_row([id], |row| row.get(0))?;
+        let actor = Actor { id, position: Position(last.unsigned_abs()) };
         self.actors.put(address.clone(), actor);
         Ok(Some(actor))
     }
@@ -234,7 +242,7 @@ impl Session {
         let row = params![address.context(), address.aggregate(), address.id_token()];
         step!("embedded.insert-actor", insert.execute(row))?;
         let id = self.db.last_insert_rowid();
-        self.actors.put(address.clone(), Actor { id, position: Position(0), version: 0 });
+        self.actors.put(address.clone(), Actor { id, position: Position(0) });
         Ok(id)
     }
 }

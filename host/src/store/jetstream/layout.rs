@@ -3,7 +3,7 @@
 //!
 //! | stream | subjects | holds |
 //! |---|---|---|
-//! | `PREFIX_META` | `PREFIX.meta.>` | manifest, contexts, deployments, quarantine marks |
+//! | `PREFIX_META` | `PREFIX.meta.>` | manifest, contexts, deployments, quarantine marks, notes of repairs |
 //! | `PREFIX_BLOBS` | `PREFIX.blob.*.*`, `PREFIX.fence` | models and components in parts |
 //! | `PREFIX_HOSTS` | `PREFIX.host.>` | the hosts that live, for 15 s |
 //! | `PREFIX_LOG_CONTEXT_P` | `PREFIX.log.CONTEXT.P.*.*`, `PREFIX.fence.CONTEXT.P` | records |
@@ -164,6 +164,11 @@ impl Names {
         format!("{}.snap.{context}.{aggregate}.{}", self.prefix, actor.id_token())
     }
 
+    /// Subjects of all snapshots of a context.
+    pub(super) fn snapshot_filter(&self, context: &str) -> String {
+        format!("{}.snap.{context}.*.*", self.prefix)
+    }
+
     /// Subject of a part of a blob: a number, or `end`.
     pub(super) fn blob(&self, hex: &str, part: &str) -> String {
         format!("{}.blob.{hex}.{part}", self.prefix)
@@ -197,7 +202,7 @@ impl Names {
 
     /// Settings of a context's snapshots.
     pub(super) fn snapshot_config(&self, context: &str, replicas: usize) -> Value {
-        let subjects = [format!("{}.snap.{context}.*.*", self.prefix)];
+        let subjects = [self.snapshot_filter(context)];
         newest(&self.snapshot_stream(context), &subjects, replicas, 0)
     }
 }

@@ -19,6 +19,7 @@ use std::{
 };
 
 use async_nats::HeaderMap;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
@@ -26,7 +27,7 @@ use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::timeout_at};
 
 use super::{
-    append::publish,
+    append::{PublishError, publish},
     connection::{ApiFailure, Failure, Link, Pauses},
     layout::FENCE_TTL,
     streams::{Info, State},
@@ -48,6 +49,9 @@ const NEWEST: usize = 1024;
 
 /// Longest wait for the next message of a page.
 const TRY: Duration = Duration::from_secs(2);
+
+/// A number that no message ever has.
+const NEVER: u64 = 1 << 62;
 
 /// "no message found".
 const NO_MESSAGE: u64 = 10_037;
@@ -194,8 +198,10 @@ impl Source {
         until: Instant,
     ) -> Result<u64, StoreError> {
         if self.fence.is_some() {
-            let last = self.last_fenced(links, subject, until).await?;
-            return Ok(last.map_or(0, |found| found.sequence));
+            return match self.last_fenced(links, subject, until).await? {
+                Some(found) => Ok(found.sequence),
+                None => self.index(links, subject, until).await,
+            };
         }
         #[derive(Deserialize)]
         struct Answer {
@@ -210,13 +216,114 @@ impl Source {
         let head = links.writing.api::<Answer>(&call, &query, until);
         match step!("jetstream.head", head.await) {
             Ok(answer) => Ok(answer.message.seq),
-            Err(ApiFailure::Refused(error)) if error.number == NO_MESSAGE => Ok(0),
+            Err(ApiFailure::Refused(error)) if error.number == NO_MESSAGE => {
+                self.index(links, subject, until).await
+            }
             Err(failure) => Err(failure.into()),
         }
     }
 
+    /// The number of the newest message of `subject` as the server's version check has it, which
+    /// knows of messages that cannot be read any more. Asked by a write that is always refused.
+    async fn index(&self, links: &Links, subject: &str, until: Instant) -> Result<u64, StoreError> {
+        let headers = HeaderMap::new();
+        let refused = publish(&links.writing, subject, Some(NEVER), headers, Bytes::new(), until);
+        match step!("jetstream.ask-index", refused.await) {
+            Err(PublishError::Conflict(Some(last))) => Ok(last.0),
+            Err(PublishError::Unavailable(error) | PublishError::Unresolved(error)) => Err(error),
+            Ok(_) | Err(PublishError::Conflict(None)) => {
+                Err(StoreError(format!("nats does not tell the last message of `{subject}`")))
+            }
+        }
+    }
+
+    /// A page of the messages of `subject` from number `from` on, one by one as the stream's
+    /// leader has them: what a replica lost or has otherwise does not show.
+    pub(super) async fn proof(
+        &self,
+        links: &Links,
+        subject: &str,
+        from: u64,
+        until: Instant,
+    ) -> Result<Batch, StoreError> {
+        let fence = self.fenced(links, until).await?;
+        let mut pauses = Pauses::until(until);
+        // A leader that was voted out does not have the fence.
+        while fence > 0 && self.end(links, until).await? < fence {
+            if !pauses.wait().await {
+                return Err(lagging(&self.stream));
+            }
+        }
+        let mut batch = Batch::default();
+        let (mut next, mut bytes) = (from.max(1), 0);
+        while batch.messages.len() < PAGE && bytes < PAGE_BYTES {
+            let query = json!({ "seq": next, "next_by_subj": subject });
+            let Some(found) = self.original(links, &query, until).await? else {
+                return Ok(batch);
+            };
+            next = found.sequence + 1;
+            bytes += found.payload.len();
+            batch.messages.push(found);
+        }
+        // Whether one more follows, the next page tells.
+        batch.pending = 1;
+        Ok(batch)
+    }
+
+    /// Whether the stream's leader has had a message at `position` and cannot give it: the server
+    /// leaves out what fails its own checks.
+    pub(super) async fn has_lost(
+        &self,
+        links: &Links,
+        position: u64,
+        until: Instant,
+    ) -> Result<bool, StoreError> {
+        let fence = self.fenced(links, until).await?;
+        let end = self.end(links, until).await?;
+        if end < position || end < fence {
+            return Ok(false);
+        }
+        Ok(self.original(links, &json!({ "seq": position }), until).await?.is_none())
+    }
+
+    /// One message as the stream's leader has it.
+    async fn original(
+        &self,
+        links: &Links,
+        query: &Value,
+        until: Instant,
+    ) -> Result<Option<Found>, StoreError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            message: Message,
+        }
+        #[derive(Deserialize)]
+        struct Message {
+            subject: String,
+            seq: u64,
+            #[serde(default)]
+            data: String,
+        }
+        let call = format!("STREAM.MSG.GET.{}", self.stream);
+        let asked = links.writing.api::<Answer>(&call, query, until);
+        let message = match step!("jetstream.read-original", asked.await) {
+            Ok(answer) => answer.message,
+            Err(ApiFailure::Refused(error)) if error.number == NO_MESSAGE => return Ok(None),
+            Err(failure) => return Err(failure.into()),
+        };
+        let payload = BASE64.decode(message.data).map_err(|error| {
+            StoreError(format!("nats gave message {} as no base64: {error}", message.seq))
+        })?;
+        Ok(Some(Found {
+            subject: message.subject,
+            sequence: message.seq,
+            headers: HeaderMap::new(),
+            payload: payload.into(),
+        }))
+    }
+
     /// All messages whose subjects `filter` takes, oldest first, with everything acknowledged
-    /// before the call. For streams that hold one message per subject.
+    /// before the call.
     pub(super) async fn all(
         &self,
         links: &Links,
@@ -224,7 +331,7 @@ impl Source {
         until: Instant,
     ) -> Result<Vec<Found>, StoreError> {
         let expected = match &self.fence {
-            Some(_) => self.subjects(links, filter, until).await?.len(),
+            Some(_) => self.subjects(links, filter, until).await?.into_values().sum(),
             None => 0,
         };
         let mut pauses = Pauses::until(until);
@@ -236,7 +343,7 @@ impl Source {
             if batch.pending > 0 {
                 continue;
             }
-            if messages.len() >= expected {
+            if messages.len() as u64 >= expected {
                 return Ok(messages);
             }
             if !pauses.wait().await {
@@ -282,6 +389,28 @@ impl Source {
                 return Ok(subjects);
             }
         }
+    }
+
+    /// How many of the stream's messages are gone; none is known where fences come and go.
+    pub(super) async fn gone(&self, links: &Links, until: Instant) -> Result<u64, StoreError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            state: Gone,
+        }
+        #[derive(Deserialize)]
+        struct Gone {
+            #[serde(default)]
+            first_seq: u64,
+            #[serde(default)]
+            num_deleted: u64,
+        }
+        if self.fence.is_some() {
+            return Ok(0);
+        }
+        let call = format!("STREAM.INFO.{}", self.stream);
+        let asked = links.writing.api::<Answer>(&call, &Value::Null, until);
+        let Gone { first_seq, num_deleted } = step!("jetstream.ask-gone", asked.await)?.state;
+        Ok(first_seq.saturating_sub(1) + num_deleted)
     }
 
     /// The number of the stream's last message.

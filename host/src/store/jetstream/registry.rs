@@ -1,8 +1,9 @@
-//! The stream `PREFIX_META`: the manifest, the contexts that were used, deployments, and marks of
-//! quarantined actors. Each is one message on a subject of its own, written with the expectation
-//! that the subject is empty: the first writer wins, and what is there never changes.
+//! The stream `PREFIX_META`: the manifest, the contexts that were used, deployments, marks of
+//! quarantined actors and notes of repaired ones. Each is one message on a subject of its own,
+//! written with the expectation that the subject is empty: the first writer wins, and what is
+//! there never changes. Only a mark is taken back, by an empty message behind it.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     address::{Address, decode_id},
+    clock,
     step::step,
     store::{ActivateError, Deployment, Quarantine, StoreError},
 };
@@ -137,6 +139,7 @@ impl Registry {
         if stored == ours { Ok(()) } else { Err(ActivateError::Taken) }
     }
 
+    /// Marks an actor that has no mark, or whose mark was taken back.
     pub(super) async fn quarantine(
         &self,
         links: &Links,
@@ -144,9 +147,43 @@ impl Registry {
         mark: &Quarantine,
         until: Instant,
     ) -> Result<(), StoreError> {
-        let (subject, ours) = (self.mark_subject(actor), encode(mark)?);
-        step!("jetstream.quarantine", self.create(links, &subject, &ours, until).await)?;
-        Ok(())
+        let subject = self.mark_subject(actor);
+        loop {
+            let former = self.source.last(links, &subject, until).await?;
+            if former.as_ref().is_some_and(|former| !former.payload.is_empty()) {
+                return Ok(());
+            }
+            let expected = Some(former.map_or(0, |former| former.sequence));
+            let (headers, payload) = (HeaderMap::new(), encode(mark)?);
+            let written = publish(&links.writing, &subject, expected, headers, payload, until);
+            match step!("jetstream.quarantine", written.await) {
+                Ok(_) => return Ok(()),
+                Err(PublishError::Conflict(_)) if clock::now() < until => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Takes a mark back, if it is this one.
+    pub(super) async fn release(
+        &self,
+        links: &Links,
+        actor: &Address,
+        mark: &Quarantine,
+        until: Instant,
+    ) -> Result<(), StoreError> {
+        let subject = self.mark_subject(actor);
+        let Some(found) = self.source.last(links, &subject, until).await? else { return Ok(()) };
+        if read_mark(&found)?.as_ref() != Some(mark) {
+            return Ok(());
+        }
+        let (headers, expected) = (HeaderMap::new(), Some(found.sequence));
+        let written = publish(&links.writing, &subject, expected, headers, Bytes::new(), until);
+        match step!("jetstream.release", written.await) {
+            // Who wrote behind it has taken it back too.
+            Ok(_) | Err(PublishError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) async fn quarantined(
@@ -156,7 +193,7 @@ impl Registry {
         until: Instant,
     ) -> Result<Option<Quarantine>, StoreError> {
         let found = self.source.last(links, &self.mark_subject(actor), until).await?;
-        found.as_ref().map(decode).transpose()
+        Ok(found.as_ref().map(read_mark).transpose()?.flatten())
     }
 
     pub(super) async fn quarantines(
@@ -166,19 +203,46 @@ impl Registry {
         until: Instant,
     ) -> Result<Vec<(Address, Quarantine)>, StoreError> {
         let filter = self.names.meta(&format!("quarantine.{context}.*.*"));
-        let mut marks = Vec::new();
+        let mut marks = BTreeMap::new();
         for found in self.source.all(links, &filter, until).await? {
-            let id = token(&found, 5).and_then(|token| decode_id(token).ok());
-            let actor = token(&found, 4)
-                .zip(id)
-                .and_then(|(aggregate, id)| Address::new(context, aggregate, &id).ok());
-            match actor {
-                Some(actor) => marks.push((actor, decode(&found)?)),
-                None => tracing::warn!(subject = found.subject, "not the mark of an actor"),
+            let Some(actor) = actor_of(&found, context) else {
+                tracing::warn!(subject = found.subject, "not the mark of an actor");
+                continue;
+            };
+            // The newest message of the subject counts.
+            match read_mark(&found)? {
+                Some(mark) => drop(marks.insert(actor, mark)),
+                None => drop(marks.remove(&actor)),
             }
         }
-        marks.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(marks)
+        Ok(marks.into_iter().collect())
+    }
+
+    /// Notes that an actor's log may hold a repair.
+    pub(super) async fn note_repaired(
+        &self,
+        links: &Links,
+        actor: &Address,
+        until: Instant,
+    ) -> Result<(), StoreError> {
+        let subject = self.actor_subject("repaired", actor);
+        let noted = self.create(links, &subject, &Bytes::from_static(b"{}"), until);
+        step!("jetstream.note-repaired", noted.await)?;
+        Ok(())
+    }
+
+    /// The actors that were noted so.
+    pub(super) async fn repaired(
+        &self,
+        links: &Links,
+        context: &str,
+        until: Instant,
+    ) -> Result<Vec<Address>, StoreError> {
+        let filter = self.names.meta(&format!("repaired.{context}.*.*"));
+        let found = self.source.all(links, &filter, until).await?;
+        let mut actors: Vec<_> = found.iter().filter_map(|f| actor_of(f, context)).collect();
+        actors.sort();
+        Ok(actors)
     }
 
     /// Writes the first message of `subject`, and gives what is there then.
@@ -206,9 +270,24 @@ impl Registry {
     }
 
     fn mark_subject(&self, actor: &Address) -> String {
-        let (context, aggregate) = (actor.context(), actor.aggregate());
-        self.names.meta(&format!("quarantine.{context}.{aggregate}.{}", actor.id_token()))
+        self.actor_subject("quarantine", actor)
     }
+
+    fn actor_subject(&self, what: &str, actor: &Address) -> String {
+        let (context, aggregate) = (actor.context(), actor.aggregate());
+        self.names.meta(&format!("{what}.{context}.{aggregate}.{}", actor.id_token()))
+    }
+}
+
+/// The actor of `PREFIX.meta.WHAT.CONTEXT.AGGREGATE.ID`.
+fn actor_of(found: &Found, context: &str) -> Option<Address> {
+    let id = decode_id(token(found, 5)?).ok()?;
+    Address::new(context, token(found, 4)?, &id).ok()
+}
+
+/// A mark; none if it was taken back.
+fn read_mark(found: &Found) -> Result<Option<Quarantine>, StoreError> {
+    if found.payload.is_empty() { Ok(None) } else { decode(found).map(Some) }
 }
 
 fn encode(value: &impl serde::Serialize) -> Result<Bytes, StoreError> {

@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
-use aether_wit::Digest;
 use async_nats::HeaderMap;
+use bytes::Bytes;
 
 use super::{
     append::{PublishError, publish},
@@ -24,16 +24,22 @@ const POSITION: &str = "Aether-Position";
 /// How often a snapshot is tried again when others write snapshots of the same actor.
 const TRIES: usize = 3;
 
-/// The snapshot on `subject`, if it is of the code `key`.
+/// The snapshot on `subject`.
 pub(super) async fn load(
     source: &Source,
     links: &Links,
     subject: &str,
-    key: &Digest,
     until: Instant,
 ) -> Result<Option<Snapshot>, StoreError> {
     let newest = source.newest(links, subject, 0, until).await?.pop();
-    Ok(newest.as_ref().and_then(decode).filter(|snapshot| snapshot.key == *key))
+    Ok(newest.as_ref().and_then(decode))
+}
+
+/// Puts a message in the snapshot's place that is none.
+pub(super) async fn forget(links: &Links, subject: &str, until: Instant) -> Result<(), StoreError> {
+    let written = publish(&links.writing, subject, None, HeaderMap::new(), Bytes::new(), until);
+    step!("jetstream.forget-snapshot", written.await)?;
+    Ok(())
 }
 
 /// Writes a snapshot, unless a newer one of the same code is there.
@@ -78,7 +84,7 @@ fn decode(found: &Found) -> Option<Snapshot> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use aether_wit::Digest;
 
     use super::*;
 

@@ -16,7 +16,6 @@ use aether::{
 use aether_tests::{host_process::HostOptions, nats_server::NatsServer};
 use anyhow::{Context as _, Result, ensure};
 use rusqlite::Connection;
-use serde_json::Value;
 
 /// Streams per context: enough to be more than one, few enough to be made quickly.
 const PARTITIONS: u32 = 2;
@@ -146,13 +145,11 @@ async fn verify(store: &dyn EventStore, actor: &Address, version: u64) -> Result
     ensure!(store.quarantined(actor).await?.is_none(), "it is quarantined");
     let key = snapshot::key(&newest.model, &newest.component);
     if let Some(kept) = store.snapshot(actor, &key).await? {
-        let form: Value = serde_json::from_slice(&kept.bytes)?;
+        let end = snapshot::end(actor, &kept).context("the snapshot cannot be read")?;
         let on_the_chain = records.iter().any(|(version, position, digest, _)| {
-            form["version"] == *version
-                && form["position"] == position.0
-                && digest.is_some_and(|digest| form["digest"] == digest.to_string())
+            (end.version, end.position, end.digest) == (*version, *position, *digest)
         });
-        ensure!(on_the_chain, "the snapshot stands on no record: {form}");
+        ensure!(on_the_chain, "the snapshot stands on no record: {end:?}");
     }
     Ok(())
 }

@@ -1,0 +1,497 @@
+//! One actor's log, read from the first record to the last.
+
+use std::sync::Arc;
+
+use super::{
+    Finding,
+    laws::Laws,
+    patience,
+    plan::{Cut, Refused, least},
+};
+use crate::{
+    address::Address,
+    env::Env,
+    failure::{Code, Failure},
+    json::{Packed, PackedCase},
+    record::{Chain, Damage, Place, Position, Record, Repair, Repairs, Skip, Skipped, Stored},
+    served::Realm,
+    snapshot,
+    store::{Freshness, Quarantine, Snapshot},
+    vm::{Budget, Fault, FaultKind, Guest},
+    wake::{decode_events, fold, repairs},
+};
+
+/// Most damages of one actor that are told.
+const MAX_DAMAGES: usize = 100;
+
+/// Reads logs.
+pub struct Examiner<'a> {
+    /// The store.
+    pub(super) env: &'a Env,
+    /// The models that records name.
+    pub(super) laws: &'a Laws<'a>,
+    /// What folds the actor; none if it cannot be run.
+    pub(super) realm: Option<&'a Arc<Realm>>,
+    /// Whom the records are asked of.
+    pub(super) freshness: Freshness,
+}
+
+/// What is known of an actor's log.
+#[derive(Debug)]
+pub struct Examination {
+    /// Records that lie there, whether they count or not.
+    pub records: u64,
+    /// Events that count.
+    pub events: u64,
+    /// What is wrong; damage first.
+    pub findings: Vec<Finding>,
+    /// What is worth knowing.
+    pub notes: Vec<Finding>,
+    /// The damage that stands in the way of the actor, in the order of the log.
+    pub damages: Vec<Damage>,
+    /// Through where must be skipped for each damage. Fewer than `damages` if that would not do.
+    pub least: Vec<Position>,
+    /// The end of the log, as if that were skipped.
+    pub chain: Chain,
+    /// Position of the last record that lies there.
+    pub last: Position,
+}
+
+/// Damage, and what lies around it.
+#[derive(Debug)]
+pub struct Hit {
+    /// What was found.
+    pub damage: Damage,
+    /// The log before it.
+    pub chain: Chain,
+    /// The record, if there is one.
+    pub found: Option<Stored>,
+    /// The record after it.
+    pub next: Option<Stored>,
+    /// What the newest snapshot stands on.
+    pub snapshot: Option<Place>,
+    /// The record that is lost, if that is the damage.
+    pub lost: Option<Skipped>,
+}
+
+/// What a snapshot and a mark say that the log holds.
+struct Claims<'a> {
+    snapshot: Option<(&'a Snapshot, Chain)>,
+    mark: Option<Place>,
+}
+
+/// One reading of a log, up to the first damage.
+struct Walk {
+    records: u64,
+    events: u64,
+    chain: Chain,
+    last: Position,
+    findings: Vec<Finding>,
+    hit: Option<Hit>,
+    /// The snapshot's and the mark's record were met.
+    met: [bool; 2],
+}
+
+impl Walk {
+    /// The log ends without a record that it must hold.
+    fn lose(&mut self, damage: Damage, snapshot: Option<Place>) {
+        let lost = Some(Skipped { position: Some(damage.position()), digest: damage.lost() });
+        let chain = self.chain.clone();
+        self.hit = Some(Hit { damage, chain, found: None, next: None, snapshot, lost });
+    }
+}
+
+impl Examiner<'_> {
+    /// Reads the log of `actor`, which bears `mark`, as if `skips` were skipped.
+    ///
+    /// # Errors
+    /// `unavailable` if the store does not answer, `overloaded` if no instance is free.
+    pub async fn examine(
+        &self,
+        actor: &Address,
+        mark: Option<&Quarantine>,
+        skips: Vec<Skip>,
+    ) -> Result<Examination, Failure> {
+        let env = self.env;
+        let kept = env.store.newest_snapshot(actor);
+        let kept = env.ask("snapshot", patience(), kept).await?;
+        let end = kept.as_ref().and_then(|kept| Some((kept, snapshot::end(actor, kept)?)));
+        let lost = mark.and_then(|mark| Some((mark.position, mark.digest?)));
+        let lost = lost.map(|(position, digest)| Place { position, digest });
+        let claims = Claims { snapshot: end, mark: lost };
+        let stored = repairs(env, actor, patience()).await?;
+        let (mut damages, mut cuts, mut skips) = (Vec::new(), Vec::new(), skips);
+        let walk = loop {
+            let obeyed = obeying(&stored, &skips);
+            let walk = self.walk(actor, &obeyed, &claims, skips.is_empty()).await?;
+            let Some(hit) = &walk.hit else { break walk };
+            damages.push(hit.damage.clone());
+            let cut = self.cut_least(actor, &obeyed, hit).await?;
+            match cut.filter(|_| damages.len() < MAX_DAMAGES) {
+                Some((through, skip)) => {
+                    cuts.push(through);
+                    skips.push(skip);
+                }
+                None => break walk,
+            }
+        };
+        let mut findings: Vec<_> = damages.iter().map(|d| Finding::damage(actor, d)).collect();
+        if let Some(kept) = kept.as_ref().filter(|_| claims.snapshot.is_none()) {
+            let reason = "the snapshot cannot be read: it is ignored until the actor is used and a new one is written, or `aether release` removes it".to_owned();
+            findings.push(Finding::new(actor, Some(kept.position), "snapshot", reason));
+        }
+        if let Some(mark) = mark.filter(|_| damages.is_empty()) {
+            let reason = format!(
+                "it is quarantined ({}), and its log can be read: `aether release {actor}`",
+                mark.reason
+            );
+            findings.push(Finding::new(actor, Some(mark.position), "quarantine", reason));
+        }
+        let notes = notes(actor, &stored, &claims, &walk);
+        findings.extend(walk.findings);
+        Ok(Examination {
+            records: walk.records,
+            events: walk.events,
+            findings,
+            notes,
+            damages,
+            least: cuts,
+            chain: walk.chain,
+            last: walk.last,
+        })
+    }
+
+    /// What is skipped in the log of `actor` if everything is up to `through`.
+    ///
+    /// # Errors
+    /// If the store does not answer; inside, if the log cannot be cut so.
+    pub async fn cut(
+        &self,
+        actor: &Address,
+        obeyed: &Repairs,
+        through: Position,
+        lost: Option<Skipped>,
+    ) -> Result<Result<Skip, Refused>, Failure> {
+        let mut cut = Cut::new(actor, obeyed.clone(), through, lost);
+        let mut log = Log::new(self, actor);
+        while let Some(stored) = log.next().await? {
+            if !cut.take(&stored) {
+                break;
+            }
+        }
+        Ok(cut.skip())
+    }
+
+    async fn cut_least(
+        &self,
+        actor: &Address,
+        obeyed: &Repairs,
+        hit: &Hit,
+    ) -> Result<Option<(Position, Skip)>, Failure> {
+        let mut through = least(hit);
+        loop {
+            match self.cut(actor, obeyed, through, hit.lost).await? {
+                Ok(skip) => return Ok(Some((through, skip))),
+                Err(Refused { further: Some(further), .. }) if further > through => {
+                    through = further;
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Reads the log up to the first damage; folds it if `folds` and it can be.
+    async fn walk(
+        &self,
+        actor: &Address,
+        obeyed: &Repairs,
+        claims: &Claims<'_>,
+        folds: bool,
+    ) -> Result<Walk, Failure> {
+        let mut walk = Walk {
+            records: 0,
+            events: 0,
+            chain: Chain::start(actor).with_repairs(obeyed.clone()),
+            last: Position(0),
+            findings: Vec::new(),
+            hit: None,
+            met: [false; 2],
+        };
+        let snapshot = claims.snapshot.as_ref().and_then(|(_, end)| end.place());
+        let mut folding = match self.realm.filter(|_| folds) {
+            Some(realm) => Folding::begin(self.env, realm, actor, &mut walk.findings).await?,
+            None => None,
+        };
+        let mut log = Log::new(self, actor);
+        while let Some(stored) = log.next().await? {
+            walk.records += 1;
+            walk.last = stored.position;
+            let before = walk.chain.clone();
+            let damage = match walk.chain.accept(&stored) {
+                Ok(None) => continue,
+                Ok(Some(record)) => {
+                    let taken = self.take(actor, &stored, &record, &mut walk, &mut folding).await?;
+                    taken.err()
+                }
+                Err(damage) => Some(damage),
+            };
+            if let Some(damage) = damage {
+                walk.chain = before.clone();
+                let next = log.next().await?;
+                // All that lies there is counted, wherever the damage is.
+                walk.records += u64::from(next.is_some());
+                while log.next().await?.is_some() {
+                    walk.records += 1;
+                }
+                walk.last = log.last;
+                let found = Some(stored);
+                walk.hit = Some(Hit { damage, chain: before, found, next, snapshot, lost: None });
+                return Ok(walk);
+            }
+            let place = walk.chain.place();
+            walk.met[1] |= place.is_some() && place == claims.mark;
+            if place.is_some() && place == snapshot {
+                walk.met[0] = true;
+                if let Some(folding) = &mut folding {
+                    folding.flush(&mut walk.findings).await?;
+                    folding.compare(claims, &mut walk.findings);
+                }
+            }
+        }
+        if let Some(folding) = &mut folding {
+            folding.flush(&mut walk.findings).await?;
+        }
+        let claimed = [(snapshot, walk.met[0]), (claims.mark, walk.met[1])];
+        let lost = claimed.into_iter().filter(|(_, met)| !met).find_map(|(place, _)| place);
+        if let Some(place) = lost.filter(|place| !obeyed.skip(*place)) {
+            let damage = Damage::LogBehind { position: place.position, digest: place.digest };
+            walk.lose(damage, snapshot);
+            return Ok(walk);
+        }
+        // The store may know of a record that it cannot give.
+        let head = self.env.store.head(actor);
+        let head = self.env.ask("head", patience(), head).await?;
+        let missing = head > walk.last;
+        walk.last = walk.last.max(head);
+        if missing && !obeyed.pass(head) {
+            walk.lose(Damage::Missing { position: head }, snapshot);
+        }
+        Ok(walk)
+    }
+
+    /// Checks what a record says; its events wait to be folded.
+    async fn take(
+        &self,
+        actor: &Address,
+        stored: &Stored,
+        record: &Record,
+        walk: &mut Walk,
+        folding: &mut Option<Folding<'_>>,
+    ) -> Result<Result<(), Damage>, Failure> {
+        walk.events += record.event_count();
+        let position = Some(stored.position);
+        if let Some(realm) = self.realm {
+            if record.deployment > realm.deployment {
+                let reason = format!(
+                    "deployment {} wrote it, and the newest is deployment {}",
+                    record.deployment, realm.deployment
+                );
+                walk.findings.push(Finding::new(actor, position, "deployment", reason));
+                *folding = None;
+            }
+            let mut events = Vec::new();
+            if let Err(damage) = decode_events(realm, stored.position, record, &mut events) {
+                walk.events -= record.event_count();
+                return Ok(Err(damage));
+            }
+            if let Some(folding) = folding {
+                folding.add(events, &mut walk.findings).await?;
+            }
+        }
+        if let Some(misfit) = self.laws.misfit(actor, record).await? {
+            walk.findings.push(Finding::new(actor, position, "model", misfit));
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// The repairs that are stored, and one more that skips `skips`.
+#[must_use]
+pub(super) fn obeying(stored: &Repairs, skips: &[Skip]) -> Repairs {
+    if skips.is_empty() {
+        return stored.clone();
+    }
+    stored.with(Repair { skips: skips.to_vec(), reason: String::new(), by: None, at: 0 })
+}
+
+fn notes(actor: &Address, stored: &Repairs, claims: &Claims<'_>, walk: &Walk) -> Vec<Finding> {
+    let mut notes = Vec::new();
+    for (position, repair) in stored.stored() {
+        let skipped = repair.skips.iter().flat_map(|skip| &skip.skipped);
+        let places: Vec<_> = skipped
+            .map(|lost| match (lost.position, lost.digest) {
+                (Some(position), _) => format!("position {position}"),
+                (None, digest) => {
+                    format!("the lost record {}", digest.map_or(String::new(), |d| d.short()))
+                }
+            })
+            .collect();
+        let reason = format!(
+            "repaired by {}: {}; skipped: {}",
+            repair.by.as_deref().unwrap_or("somebody"),
+            repair.reason,
+            places.join(", ")
+        );
+        notes.push(Finding::new(actor, Some(position), "repair", reason));
+    }
+    if let Some((_, end)) = claims.snapshot.as_ref().filter(|_| !walk.met[0])
+        && end.place().is_some_and(|place| stored.skip(place))
+    {
+        let reason =
+            "the snapshot stands on a record that a repair skips: it is ignored".to_owned();
+        notes.push(Finding::new(actor, Some(end.position), "snapshot", reason));
+    }
+    notes
+}
+
+/// A log, record by record.
+struct Log<'a> {
+    examiner: &'a Examiner<'a>,
+    actor: &'a Address,
+    page: std::vec::IntoIter<Stored>,
+    last: Position,
+    more: bool,
+}
+
+impl<'a> Log<'a> {
+    fn new(examiner: &'a Examiner<'_>, actor: &'a Address) -> Self {
+        Self { examiner, actor, page: Vec::new().into_iter(), last: Position(0), more: true }
+    }
+
+    async fn next(&mut self) -> Result<Option<Stored>, Failure> {
+        loop {
+            if let Some(stored) = self.page.next() {
+                self.last = stored.position;
+                return Ok(Some(stored));
+            }
+            if !self.more {
+                return Ok(None);
+            }
+            let env = self.examiner.env;
+            let from = Position(self.last.0 + 1);
+            let read = env.store.read(self.actor, from, self.examiner.freshness);
+            let page = env.ask("read", patience(), read).await?;
+            self.more = page.more;
+            self.page = page.records.into_iter();
+        }
+    }
+}
+
+/// The same events folded twice.
+struct Folding<'a> {
+    env: &'a Env,
+    realm: &'a Arc<Realm>,
+    actor: &'a Address,
+    guest: Guest,
+    /// One by one.
+    single: Packed,
+    /// In batches.
+    batch: Packed,
+    waiting: Vec<PackedCase>,
+    /// Whether there is any use in going on.
+    sound: bool,
+}
+
+/// Events that wait to be folded at the most.
+const MAX_WAITING: usize = 1024;
+
+impl<'a> Folding<'a> {
+    async fn begin(
+        env: &'a Env,
+        realm: &'a Arc<Realm>,
+        actor: &'a Address,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Option<Folding<'a>>, Failure> {
+        let mut guest = realm.behaviour.guest(actor);
+        match guest.initial(&mut Budget::new(realm.runtime.deadline)).await {
+            Ok(state) => Ok(Some(Self {
+                env,
+                realm,
+                actor,
+                guest,
+                single: state.clone(),
+                batch: state,
+                waiting: Vec::new(),
+                sound: true,
+            })),
+            Err(fault) => {
+                findings.push(told(actor, &fault)?);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn add(
+        &mut self,
+        events: Vec<PackedCase>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), Failure> {
+        self.waiting.extend(events);
+        if self.waiting.len() >= MAX_WAITING { self.flush(findings).await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self, findings: &mut Vec<Finding>) -> Result<(), Failure> {
+        let events = std::mem::take(&mut self.waiting);
+        if !self.sound || events.is_empty() {
+            return Ok(());
+        }
+        match self.fold(&events).await {
+            Ok(()) if self.single == self.batch => {}
+            Ok(()) => {
+                self.sound = false;
+                let reason =
+                    "the component gives another state for the same events one by one than at once: it is not pure, `aether test` shows where".to_owned();
+                findings.push(Finding::new(self.actor, None, "fold", reason));
+            }
+            Err(fault) => {
+                self.sound = false;
+                findings.push(told(self.actor, &fault)?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn fold(&mut self, events: &[PackedCase]) -> Result<(), Fault> {
+        let budget = self.env.limits.replay_budget;
+        self.batch = fold(&mut self.guest, self.batch.clone(), events, budget).await?;
+        for event in events {
+            let one = std::slice::from_ref(event);
+            self.single = self.guest.evolve(&self.single, one, &mut Budget::new(budget)).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares with the snapshot that stands here, if the same code made it.
+    fn compare(&self, claims: &Claims<'_>, findings: &mut Vec<Finding>) {
+        let kept = claims.snapshot.as_ref().map(|(kept, _)| *kept);
+        let Some(kept) = kept.filter(|kept| self.sound && kept.key == self.realm.snapshot_key)
+        else {
+            return;
+        };
+        let state = snapshot::decode(self.actor, &self.realm.plans().state, kept);
+        if state.is_none_or(|kept| kept.chain.version == 0 || kept.state != self.batch) {
+            let reason =
+                "the snapshot has another state than the log gives: `aether release` removes it"
+                    .to_owned();
+            findings.push(Finding::new(self.actor, Some(kept.position), "snapshot", reason));
+        }
+    }
+}
+
+/// What the component failed with.
+fn told(actor: &Address, fault: &Fault) -> Result<Finding, Failure> {
+    if fault.kind == FaultKind::NoInstance {
+        return Err(Failure::new(Code::Overloaded, format!("{actor}: {fault}")));
+    }
+    Ok(Finding::new(actor, None, "component", fault.to_string()))
+}

@@ -1,0 +1,62 @@
+//! What operators ask of a running host.
+
+use crate::{
+    address::Address,
+    audit::{
+        self, Ground, Items, Scope,
+        release::{Order, Released, release},
+    },
+    clock,
+    failure::{Code, Failure},
+    host::{Host, env_timeout},
+    store::Quarantine,
+};
+
+/// Longest reason of a repair, in bytes.
+const MAX_REASON_BYTES: usize = 4096;
+
+impl Host {
+    /// The actors that are quarantined, of one context or of all that are served, by address.
+    ///
+    /// # Errors
+    /// `unknown` if the context is not served, `unavailable`.
+    pub async fn quarantines(
+        &self,
+        context: Option<&str>,
+    ) -> Result<Vec<(Address, Quarantine)>, Failure> {
+        if let Some(context) = context {
+            self.context(context)?;
+        }
+        // What was marked on another host or not yet recorded counts too.
+        let deadline = clock::now() + env_timeout(&self.0.config);
+        let env = &self.0.env;
+        env.ask("quarantines", deadline, self.learn_marks()).await?;
+        let mut all = env.quarantines();
+        all.retain(|(actor, _)| context.is_none_or(|only| only == actor.context()));
+        Ok(all)
+    }
+
+    /// Lets a quarantined actor go on, if its log can be read, or with what the order skips.
+    ///
+    /// # Errors
+    /// `quarantined` if the log is damaged beyond that; see [`crate::failure::Code`].
+    pub async fn release(&self, order: Order) -> Result<Released, Failure> {
+        let actor = &order.actor;
+        let realm = self.realm(actor.context(), actor.aggregate())?;
+        let invalid = |why: &str| Err(Failure::new(Code::Invalid, why).for_actor(actor));
+        if order.skip.is_empty() != order.because.trim().is_empty() {
+            return invalid("`skip` and `because` belong together: what is skipped, and why");
+        }
+        if order.because.len() > MAX_REASON_BYTES {
+            return invalid("the reason has more than 4,096 bytes");
+        }
+        release(&self.0.env, &realm, &order).await
+    }
+
+    /// Reads everything that `scope` says and tells what is wrong.
+    #[must_use]
+    pub fn audit(&self, scope: Scope) -> Items {
+        let served = self.served().clone();
+        audit::run(Ground { env: self.0.env.clone(), served, faults: Vec::new() }, scope)
+    }
+}
