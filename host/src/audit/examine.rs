@@ -261,12 +261,25 @@ impl Examiner<'_> {
         if let Some(folding) = &mut folding {
             folding.flush(&mut walk.findings).await?;
         }
+        self.look_behind(actor, obeyed, claims, &mut walk).await?;
+        Ok(walk)
+    }
+
+    /// Looks whether the log ends before a record that somebody knows of.
+    async fn look_behind(
+        &self,
+        actor: &Address,
+        obeyed: &Repairs,
+        claims: &Claims<'_>,
+        walk: &mut Walk,
+    ) -> Result<(), Failure> {
+        let snapshot = claims.snapshot.as_ref().and_then(|(_, end)| end.place());
         let claimed = [(snapshot, walk.met[0]), (claims.mark, walk.met[1])];
-        let lost = claimed.into_iter().filter(|(_, met)| !met).find_map(|(place, _)| place);
-        if let Some(place) = lost.filter(|place| !obeyed.skip(*place)) {
+        let unmet = claimed.into_iter().filter(|(_, met)| !met).filter_map(|(place, _)| place);
+        if let Some(place) = unmet.into_iter().find(|place| !obeyed.skip(*place)) {
             let damage = Damage::LogBehind { position: place.position, digest: place.digest };
             walk.lose(damage, snapshot);
-            return Ok(walk);
+            return Ok(());
         }
         // The store may know of a record that it cannot give.
         let head = self.env.store.head(actor);
@@ -276,7 +289,7 @@ impl Examiner<'_> {
         if missing && !obeyed.pass(head) {
             walk.lose(Damage::Missing { position: head }, snapshot);
         }
-        Ok(walk)
+        Ok(())
     }
 
     /// Checks what a record says; its events wait to be folded.

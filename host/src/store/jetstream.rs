@@ -37,7 +37,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::connection::identified;
 use self::{
-    append::publish,
+    append::{PublishError, publish},
     blobs::Blobs,
     connection::{ApiFailure, Link},
     contexts::{Context, Contexts},
@@ -250,6 +250,24 @@ impl JetStreamStore {
         self.contexts.get(&self.links, &self.registry, context, until).await
     }
 
+    /// The server's version check knows an older record than the writer: the newer one is gone,
+    /// or the server cannot read it. A repair may be written behind that, nothing else.
+    async fn append_behind(&self, append: &Append, last: Position) -> Result<u64, PublishError> {
+        let (links, actor, until) = (&self.links, &append.actor, append.deadline);
+        let refused = PublishError::Unavailable;
+        let context = self.context(actor.context(), until).await.map_err(refused)?;
+        let log = context.partition(actor).map_err(refused)?;
+        let subject = self.names.log(actor);
+        let known = log.index(links, &subject, until).await.map_err(refused)?;
+        let is_repair = append.events == 0 && append.expected.0 == known;
+        if !is_repair || !log.has_lost(links, known, until).await.map_err(refused)? {
+            return Err(PublishError::Conflict(Some(last.max(Position(known)))));
+        }
+        let (headers, bytes) = (HeaderMap::new(), append.bytes.clone());
+        let sent = publish(&links.writing, &subject, Some(last.0), headers, bytes, until);
+        step!("jetstream.append-repair", sent.await)
+    }
+
     fn check_open(&self) -> Result<(), StoreError> {
         if self.closed.is_cancelled() {
             return Err(StoreError("the store is closed".to_owned()));
@@ -307,12 +325,14 @@ impl EventStore for JetStreamStore {
         }
         let subject = self.names.log(&append.actor);
         let expected = Some(append.expected.0);
-        let headers = HeaderMap::new();
-        let writing = &self.links.writing;
-        let written = step!(
-            "jetstream.append",
-            publish(writing, &subject, expected, headers, append.bytes, until).await
-        );
+        let (headers, bytes) = (HeaderMap::new(), append.bytes.clone());
+        let sent = publish(&self.links.writing, &subject, expected, headers, bytes, until);
+        let written = match step!("jetstream.append", sent.await) {
+            Err(PublishError::Conflict(Some(last))) if last < append.expected => {
+                self.append_behind(&append, last).await
+            }
+            written => written,
+        };
         drop(under_way);
         Ok(Position(written?))
     }

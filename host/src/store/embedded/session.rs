@@ -12,7 +12,7 @@ use crate::{
     address::Address,
     record::Position,
     step::step,
-    store::{Append, AppendError, Quarantine, Snapshot},
+    store::{Append, AppendError, Quarantine, Snapshot, StoreError},
 };
 
 /// Actors whose number and last record are remembered, about 200 bytes each.
@@ -61,6 +61,8 @@ pub(super) struct Session {
 struct Actor {
     id: i64,
     position: Position,
+    /// Version of its last event.
+    version: u64,
 }
 
 impl Session {
@@ -93,9 +95,20 @@ impl Session {
     pub(super) fn append(&mut self, append: &Append) -> Result<Result<Position, AppendError>> {
         let actor = self.actor(&append.actor)?;
         let last = actor.map_or(Position(0), |actor| actor.position);
-        if append.expected != last {
+        let next = actor.map_or(0, |actor| actor.version) + 1;
+        // What a repair skips need not have had the versions that were stored for it.
+        let follows = append.first == next || append.events == 0;
+        if append.expected != last || !follows {
             return Ok(Err(AppendError::Conflict { last: Some(last) }));
         }
+        let version = append.first.checked_add(append.events).map(|after| after - 1);
+        let Some(version) = version.filter(|&v| append.first > 0 && i64::try_from(v).is_ok())
+        else {
+            return Ok(Err(AppendError::Unavailable(StoreError(format!(
+                "a record of {} events from version {} on cannot be kept",
+                append.events, append.first
+            )))));
+        };
         let id = match actor {
             Some(actor) => actor.id,
             None => self.enter(&append.actor)?,
@@ -115,7 +128,7 @@ impl Session {
             }
         }
         let position = Position(position.unsigned_abs());
-        self.actors.put(append.actor.clone(), Actor { id, position });
+        self.actors.put(append.actor.clone(), Actor { id, position, version });
         Ok(Ok(position))
     }
 
@@ -218,11 +231,16 @@ impl Session {
         )?;
         let key = params![address.context(), address.aggregate(), address.id_token()];
         let Some(id) = id.query_row(key, |row| row.get(0)).optional()? else { return Ok(None) };
-        let mut last = self
-            .db
-            .prepare_cached("SELECT coalesce(max(position), 0) FROM records WHERE actor = ?1")?;
-        let last: i64 = last.query_row([id], |row| row.get(0))?;
-        let actor = Actor { id, position: Position(last.unsigned_abs()) };
+        let mut last = self.db.prepare_cached(
+            "SELECT position, first + events - 1 FROM records WHERE actor = ?1
+             ORDER BY position DESC LIMIT 1",
+        )?;
+        let last = last
+            .query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+            .optional()?;
+        let (position, version) = last.unwrap_or((0, 0));
+        let (position, version) = (Position(position.unsigned_abs()), version.unsigned_abs());
+        let actor = Actor { id, position, version };
         self.actors.put(address.clone(), actor);
         Ok(Some(actor))
     }
@@ -242,7 +260,7 @@ impl Session {
         let row = params![address.context(), address.aggregate(), address.id_token()];
         step!("embedded.insert-actor", insert.execute(row))?;
         let id = self.db.last_insert_rowid();
-        self.actors.put(address.clone(), Actor { id, position: Position(0) });
+        self.actors.put(address.clone(), Actor { id, position: Position(0), version: 0 });
         Ok(id)
     }
 }

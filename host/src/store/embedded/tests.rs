@@ -151,10 +151,13 @@ async fn the_version_must_follow_the_stored_one_even_at_the_right_position() {
         let refused = store.append(append(&alice, position, wrong)).await;
         assert!(matches!(refused, Err(AppendError::Conflict { .. })), "{wrong}: {refused:?}");
     }
-    let mut empty = append(&alice, position, 3);
-    empty.events = 0;
-    assert!(matches!(store.append(empty).await, Err(AppendError::Unavailable(_))));
-    store.append(append(&alice, position, 3)).await.unwrap();
+    let position = store.append(append(&alice, position, 3)).await.unwrap();
+    // A repair says from which version on the log goes on.
+    let mut repair = append(&alice, position, 9);
+    repair.events = 0;
+    let position = store.append(repair).await.unwrap();
+    assert!(store.append(append(&alice, position, 4)).await.is_err());
+    store.append(append(&alice, position, 9)).await.unwrap();
     store.close().await;
 }
 

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::timeout_at};
 
 use super::{
-    append::{PublishError, publish},
+    append::publish,
     connection::{ApiFailure, Failure, Link, Pauses},
     layout::FENCE_TTL,
     streams::{Info, State},
@@ -50,8 +50,8 @@ const NEWEST: usize = 1024;
 /// Longest wait for the next message of a page.
 const TRY: Duration = Duration::from_secs(2);
 
-/// A number that no message ever has.
-const NEVER: u64 = 1 << 62;
+/// How long a consumer stays that was only asked where it would begin, in ns.
+const CONSUMER_NS: u64 = 5_000_000_000;
 
 /// "no message found".
 const NO_MESSAGE: u64 = 10_037;
@@ -223,18 +223,38 @@ impl Source {
         }
     }
 
-    /// The number of the newest message of `subject` as the server's version check has it, which
-    /// knows of messages that cannot be read any more. Asked by a write that is always refused.
-    async fn index(&self, links: &Links, subject: &str, until: Instant) -> Result<u64, StoreError> {
-        let headers = HeaderMap::new();
-        let refused = publish(&links.writing, subject, Some(NEVER), headers, Bytes::new(), until);
-        match step!("jetstream.ask-index", refused.await) {
-            Err(PublishError::Conflict(Some(last))) => Ok(last.0),
-            Err(PublishError::Unavailable(error) | PublishError::Unresolved(error)) => Err(error),
-            Ok(_) | Err(PublishError::Conflict(None)) => {
-                Err(StoreError(format!("nats does not tell the last message of `{subject}`")))
-            }
+    /// The number of the newest message of `subject` as the server's index has it, which counts
+    /// messages that cannot be read any more; its version check takes those for none. Told by a
+    /// consumer that would begin there.
+    pub(super) async fn index(
+        &self,
+        links: &Links,
+        subject: &str,
+        until: Instant,
+    ) -> Result<u64, StoreError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            delivered: Begin,
         }
+        #[derive(Deserialize)]
+        struct Begin {
+            stream_seq: u64,
+        }
+        if self.subjects(links, subject, until).await?.is_empty() {
+            return Ok(0);
+        }
+        let call = format!("CONSUMER.CREATE.{}", self.stream);
+        let config = json!({
+            "filter_subject": subject,
+            "deliver_policy": "last",
+            "ack_policy": "none",
+            "mem_storage": true,
+            "num_replicas": 1,
+            "inactive_threshold": CONSUMER_NS,
+        });
+        let query = json!({ "stream_name": self.stream, "config": config });
+        let asked = links.writing.api::<Answer>(&call, &query, until);
+        Ok(step!("jetstream.ask-index", asked.await)?.delivered.stream_seq + 1)
     }
 
     /// A page of the messages of `subject` from number `from` on, one by one as the stream's

@@ -226,7 +226,8 @@ impl Registry {
         until: Instant,
     ) -> Result<(), StoreError> {
         let subject = self.actor_subject("repaired", actor);
-        let noted = self.create(links, &subject, &Bytes::from_static(b"{}"), until);
+        let empty = Bytes::from_static(b"{}");
+        let noted = self.create(links, &subject, &empty, until);
         step!("jetstream.note-repaired", noted.await)?;
         Ok(())
     }

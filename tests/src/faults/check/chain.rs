@@ -2,7 +2,7 @@
 
 use aether::{
     address::Address,
-    record::{Chain, Stored},
+    record::{Chain, Record, Stored},
 };
 
 use super::{Kind, Violation};
@@ -22,7 +22,7 @@ pub fn logged(actor: &Address, records: &[Stored]) -> Result<Vec<LoggedEvent>, V
             Violation::new(Kind::Chain, &name, version, [], text)
         };
         let record = chain.accept(stored).map_err(|damage| damaged(&damage.to_string()))?;
-        for (version, command, event) in record.events() {
+        for (version, command, event) in record.iter().flat_map(Record::events) {
             let data = serde_json::from_str(event.data.get());
             events.push(LoggedEvent {
                 version,
@@ -38,7 +38,7 @@ pub fn logged(actor: &Address, records: &[Stored]) -> Result<Vec<LoggedEvent>, V
 
 #[cfg(test)]
 mod tests {
-    use aether::record::{CommandMeta, EventData, FORMAT, Kind as Form, Position, Record, Turn};
+    use aether::record::{CommandMeta, EventData, FORMAT, Kind as Form, Position, Turn};
     use aether_wit::Digest;
     use serde_json::{json, value::RawValue};
 
@@ -71,6 +71,7 @@ mod tests {
             model: Digest::of("model"),
             component: Digest::of("component"),
             turns: vec![Turn { command, events }],
+            repair: None,
         };
         Stored { position: Position(first), bytes: record.encode().unwrap() }
     }
