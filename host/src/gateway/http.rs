@@ -300,7 +300,7 @@ impl Face {
 
     async fn release(&self, asked: Asked, body: Body) -> Result<Response, Refusal> {
         let deadline = asked.headers.deadline;
-        let body = self.body(&asked.parts, body, deadline).await?;
+        let (body, _held) = self.body(&asked.parts, body, deadline).await?;
         let order = operate::order(&body, asked.by, deadline)?;
         Ok(respond::json(reply::released(&self.service.release(order).await?)))
     }

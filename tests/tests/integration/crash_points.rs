@@ -71,6 +71,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("embedded.reopen", "a sync that failed: `crash::a_commit_whose_sync_failed…`"),
     ("embedded.find", "a sync that failed: `crash::a_commit_whose_sync_failed…`"),
     ("jetstream.fence", "streams with replicas: `jetstream::replicas::*`"),
+    ("embedded.delete-snapshot", "a release: `damage::embedded::*`"),
+    ("embedded.delete-quarantine", "a release: `damage::embedded::*`"),
+    ("wake.has-lost", "a record that the server cannot read: `damage::jetstream::flipped…`"),
+    ("jetstream.ask-index", "a record that the server cannot read: `damage::jetstream::flipped…`"),
+    ("jetstream.append-repair", "its repair: `damage::jetstream::flipped…`"),
+    ("jetstream.forget-snapshot", "a release: `damage::jetstream::*`"),
+    ("jetstream.note-repaired", "a release: `damage::jetstream::*`"),
+    ("jetstream.release", "a release: `damage::jetstream::*`"),
+    ("jetstream.ask-gone", "an audit: `damage::jetstream::*`"),
 ];
 
 /// What a host does at the moment of its death.
