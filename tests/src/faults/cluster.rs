@@ -23,7 +23,7 @@ use super::{
     proxy::{Mode, Proxy},
 };
 use crate::{
-    host_process::{HostOptions, HostProcess},
+    host_process::{HostOptions, HostProcess, run_cli},
     measure,
     nats_server::{NatsCluster, NatsServer, Settings},
     workspace,
@@ -334,6 +334,19 @@ impl Cluster {
     #[must_use]
     pub const fn disk(&self) -> Option<&Disk> {
         self.disk.as_ref()
+    }
+
+    /// Lets `aether audit` read everything that is stored of an actor.
+    ///
+    /// # Errors
+    /// If it finds something, or cannot read.
+    pub fn audit(&self, actor: &str) -> Result<()> {
+        let host = self.at(0)?;
+        let url = host.process.url();
+        let output = run_cli(host.options.folder(), ["audit", "--url", &url, "--actor", actor])?;
+        let said = [output.stdout, output.stderr].concat();
+        ensure!(output.status.success(), "the audit: {}", String::from_utf8_lossy(&said));
+        Ok(())
     }
 
     /// Everything passes again, everything goes on that was frozen.

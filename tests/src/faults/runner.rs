@@ -176,6 +176,7 @@ fn attempt(
     played.tally = Tally::of(&evidence.operations, &evidence.logs, conflicts);
     judge(round, &strikes, evidence);
     played.count(&evidence.violations, &evidence.operations);
+    actors.iter().try_for_each(|actor| cluster.audit(actor))?;
     match served {
         Some(Err(error)) => Err(error),
         _ => Ok(()),
