@@ -72,7 +72,10 @@ fn actors_stay_awake_without_an_instance() {
     add_to(&host, "one command to each of 20,000 actors", |number| number);
     assert_eq!(count("aether_awake_actors"), ACTORS as f64);
     assert_eq!(count("aether_wakes_total"), ACTORS as f64);
-    assert_eq!(count("aether_instances"), INSTANCES as f64);
+    // Two who wait at once may both be left the place of one, so a few may be free.
+    let instances = count("aether_instances");
+    assert!(instances <= INSTANCES as f64, "{instances}");
+    assert!(instances >= (INSTANCES - CLIENTS) as f64, "{instances}");
 
     let chosen = |number| StdRng::seed_from_u64(number).random_range(0..ACTORS);
     add_to(&host, "20,000 commands to actors at random", chosen);
