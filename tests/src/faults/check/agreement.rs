@@ -248,7 +248,7 @@ fn mutate(random: &mut StdRng, operations: &mut [Operation], log: &mut Vec<Logge
     let other = operations.choose(random).map(|it| it.outcome.clone());
     let at = log.len().checked_sub(1).map(|last| random.random_range(0..=last));
     let Some(operation) = operations.choose_mut(random) else { return };
-    match (random.random_range(0..12), at) {
+    match (random.random_range(0..13), at) {
         (0, _) => operation.outcome = other.unwrap(),
         (1, _) => operation.outcome = Outcome::Unknown { why: String::new() },
         (2, _) => operation.outcome = Outcome::Refused { code: "unavailable".to_owned() },
@@ -259,20 +259,25 @@ fn mutate(random: &mut StdRng, operations: &mut [Operation], log: &mut Vec<Logge
             let late = Duration::from_millis(20);
             (operation.begun, operation.ended) = (operation.begun + late, operation.ended + late);
         }
-        (7, Some(at)) => {
+        (7, _) => {
+            if let Request::Command { expected_version, .. } = &mut operation.request {
+                *expected_version = Some(random.random_range(0..4));
+            }
+        }
+        (8, Some(at)) => {
             log.remove(at);
             number(log);
         }
-        (8, Some(at)) => {
+        (9, Some(at)) => {
             log.insert(random.random_range(0..=log.len()), log[at].clone());
             number(log);
         }
-        (9, Some(at)) => {
+        (10, Some(at)) => {
             let with = random.random_range(0..log.len());
             log.swap(at, with);
             number(log);
         }
-        (10, Some(at)) => log[at].command = "somebody".to_owned(),
+        (11, Some(at)) => log[at].command = "somebody".to_owned(),
         (_, Some(at)) => log[at].data = json!({"amount": 2, "client": 1, "counter": 1}),
         (_, None) => {}
     }
