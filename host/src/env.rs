@@ -28,6 +28,8 @@ pub struct Env {
     /// The limits of the host.
     pub limits: Limits,
     quarantined: RwLock<Marks>,
+    /// Held while the marks of the store are asked for.
+    learning: tokio::sync::Mutex<()>,
     /// Actors with a repair in their logs, as far as this host knows.
     repaired: RwLock<HashSet<Address>>,
     /// Actors whose VM was let go of before it knew what became of its last append.
@@ -38,8 +40,23 @@ pub struct Env {
 #[derive(Debug, Default)]
 struct Marks {
     known: HashMap<Address, Mark>,
-    /// How often all marks of the store were asked for.
+    /// Counts what is learnt here: marks made, found and taken back.
     round: u64,
+    /// In which round the past of an actor was last called into question.
+    doubted: HashMap<Address, u64>,
+}
+
+impl Marks {
+    fn next_round(&mut self) -> u64 {
+        self.round += 1;
+        self.round
+    }
+
+    /// What is in memory of `actor` may be of a past that does not count any more.
+    fn doubt(&mut self, actor: &Address) {
+        let round = self.next_round();
+        self.doubted.insert(actor.clone(), round);
+    }
 }
 
 /// A quarantine, and whether it outlives this process.
@@ -59,6 +76,7 @@ impl Env {
             metrics,
             limits,
             quarantined: RwLock::default(),
+            learning: tokio::sync::Mutex::default(),
             repaired: RwLock::default(),
             unsettled: Mutex::default(),
         }
@@ -72,6 +90,17 @@ impl Env {
             return None;
         }
         marks.known.get(actor).map(|mark| mark.quarantine.clone())
+    }
+
+    /// A number that changes whenever `actor` is marked, released or repaired: a VM from before
+    /// must neither answer nor be kept as a snapshot.
+    #[must_use]
+    pub fn era(&self, actor: &Address) -> u64 {
+        let marks = self.quarantined.read().unwrap_or_else(PoisonError::into_inner);
+        if marks.doubted.is_empty() {
+            return 0;
+        }
+        marks.doubted.get(actor).copied().unwrap_or(0)
     }
 
     /// All quarantines that this host knows, ordered by address.
@@ -99,16 +128,18 @@ impl Env {
     /// # Errors
     /// If the store cannot answer.
     pub async fn learn_marks(&self, contexts: &[String]) -> Result<(), StoreError> {
-        let round = {
-            let mut marks = self.marks();
-            marks.round += 1;
-            marks.round
-        };
+        let one_at_a_time = self.learning.lock().await;
+        let round = self.marks().next_round();
         let mut found = HashMap::new();
         for context in contexts {
             found.extend(step!("env.quarantines", self.store.quarantines(context).await)?);
             let repaired = step!("env.repaired", self.store.repaired(context).await)?;
-            self.repaired.write().unwrap_or_else(PoisonError::into_inner).extend(repaired);
+            let mut known = self.repaired.write().unwrap_or_else(PoisonError::into_inner);
+            for actor in repaired {
+                if known.insert(actor.clone()) {
+                    self.marks().doubt(&actor);
+                }
+            }
         }
         {
             let mut marks = self.marks();
@@ -116,12 +147,24 @@ impl Env {
             marks.known.retain(|actor, mark| {
                 found.contains_key(actor) || mark.recorded.is_none_or(|since| since >= round)
             });
-            // And one that was released meanwhile may still be there: the next round will tell.
-            let current = marks.round == round;
-            for (actor, quarantine) in found.into_iter().filter(|_| current) {
+            for (actor, quarantine) in found {
+                match marks.known.get(&actor) {
+                    // One that tells more is still to be recorded.
+                    Some(mark)
+                        if mark.recorded.is_none() && mark.quarantine.adds_to(&quarantine) =>
+                    {
+                        continue;
+                    }
+                    Some(mark) if mark.quarantine == quarantine => {}
+                    Some(_) => marks.doubt(&actor),
+                    // One that was released meanwhile may still be there: the next round will tell.
+                    None if marks.doubted.get(&actor).is_some_and(|at| *at > round) => continue,
+                    None => marks.doubt(&actor),
+                }
                 marks.known.insert(actor, Mark { quarantine, recorded: Some(round) });
             }
         }
+        drop(one_at_a_time);
         self.record_marks().await;
         Ok(())
     }
@@ -142,7 +185,7 @@ impl Env {
     pub fn forget_quarantine(&self, actor: &Address) {
         let mut marks = self.marks();
         marks.known.remove(actor);
-        marks.round += 1;
+        marks.doubt(actor);
     }
 
     /// Takes note that the log of `actor` holds a repair.
@@ -156,6 +199,18 @@ impl Env {
     pub fn is_repaired(&self, actor: &Address) -> bool {
         let repaired = self.repaired.read().unwrap_or_else(PoisonError::into_inner);
         !repaired.is_empty() && repaired.contains(actor)
+    }
+
+    /// Whether the log of `actor` holds a repair, of whatever host.
+    ///
+    /// # Errors
+    /// `unavailable` if the store cannot answer in time.
+    pub async fn has_repair(&self, actor: &Address, deadline: Instant) -> Result<bool, Failure> {
+        if self.is_repaired(actor) || !self.store.is_shared() {
+            return Ok(self.is_repaired(actor));
+        }
+        let repaired = self.store.repaired(actor.context());
+        Ok(self.ask("repaired", deadline, repaired).await?.contains(actor))
     }
 
     /// Remembers that an append for `actor` was not settled when its VM went.
@@ -187,8 +242,15 @@ impl Env {
             at: clock::unix_ms(),
         };
         tracing::error!(%actor, position = %quarantine.position, reason = %quarantine.reason, "quarantined");
-        let mark = Mark { quarantine: quarantine.clone(), recorded: None };
-        self.marks().known.entry(actor.clone()).or_insert(mark);
+        {
+            let mut marks = self.marks();
+            let known = marks.known.get(actor).map(|mark| &mark.quarantine);
+            if known.is_none_or(|known| quarantine.adds_to(known)) {
+                let mark = Mark { quarantine: quarantine.clone(), recorded: None };
+                marks.known.insert(actor.clone(), mark);
+            }
+            marks.doubt(actor);
+        }
         self.record(actor, &quarantine).await;
         quarantined(actor, &quarantine)
     }
@@ -199,7 +261,8 @@ impl Env {
             Ok(()) => {
                 let mut marks = self.marks();
                 let round = marks.round;
-                if let Some(mark) = marks.known.get_mut(actor) {
+                let known = marks.known.get_mut(actor);
+                if let Some(mark) = known.filter(|mark| mark.quarantine == *quarantine) {
                     mark.recorded = Some(round);
                 }
             }

@@ -21,7 +21,7 @@ use crate::{
     json::Packed,
     served::Realm,
     turn::{Prepared, turn},
-    wake::{Vm, restore},
+    wake::{Standing, Vm, restore},
 };
 
 /// Something to be done by an actor.
@@ -133,11 +133,14 @@ impl Cell {
 
     /// The state as it is in memory, if the actor is awake and nothing is being done.
     #[must_use]
-    pub fn peek(&self) -> Option<View> {
+    pub fn peek(&self, env: &Env) -> Option<View> {
         let mut inner = self.lock();
         inner.used = clock::now();
         match &inner.phase {
-            Phase::Idle(Some(vm)) => {
+            // One whose log is read only in part shows a past that nobody was told of.
+            Phase::Idle(Some(vm))
+                if !matches!(vm.standing, Standing::Waking { .. }) && !vm.is_outdated(env) =>
+            {
                 Some(View { version: vm.chain.version, state: vm.state.clone() })
             }
             _ => None,
@@ -254,6 +257,7 @@ impl Work<'_> {
     async fn fall_asleep(&self, vm: &mut Option<Box<Vm>>) {
         let Some(mut vm) = vm.take() else { return };
         if vm.chain.version > vm.snapshot_version
+            && !vm.is_outdated(self.env)
             && let Some(due) = vm.snapshot()
         {
             due.keep(self.env).await;
@@ -315,6 +319,10 @@ impl Work<'_> {
             *vm = None;
             return Err(failure);
         }
+        // Marked, released or repaired meanwhile: what it knows may not count any more.
+        if let Some(outdated) = vm.take_if(|vm| vm.is_outdated(self.env)) {
+            outdated.forget(self.env);
+        }
         let awake = match vm.take() {
             Some(awake) => awake,
             None => Box::new(restore(self.env, self.realm, actor, deadline).await?),
@@ -326,6 +334,7 @@ impl Work<'_> {
     fn snapshot_if_due(&self, vm: &mut Vm) {
         let due_at = vm.snapshot_version + self.realm.runtime.snapshot_every;
         if vm.chain.version >= due_at
+            && !vm.is_outdated(self.env)
             && let Some(due) = vm.snapshot()
         {
             let env = self.env.clone();

@@ -209,6 +209,15 @@ pub struct Quarantine {
     pub at: u64,
 }
 
+impl Quarantine {
+    /// Whether this mark tells of a lost record where `other` does not, or of a later one. A log
+    /// that lost its tail cannot tell it again; every other damage it can.
+    #[must_use]
+    pub fn adds_to(&self, other: &Self) -> bool {
+        self.digest.is_some() && (other.digest.is_none() || other.position < self.position)
+    }
+}
+
 /// A host that shares the store, as it last told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
@@ -308,7 +317,9 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Writes a deployment as the newest of its context, if its number is the next one.
     async fn activate(&self, deployment: &Deployment) -> Result<(), ActivateError>;
 
-    /// Marks an actor as quarantined, durably; the first mark stays.
+    /// Marks an actor as quarantined, durably. The first mark stays, unless `mark`
+    /// [adds to](Quarantine::adds_to) it. One that is older than the actor's last release and names
+    /// no lost record may be passed over.
     async fn quarantine(&self, actor: &Address, mark: &Quarantine) -> Result<(), StoreError>;
 
     /// The mark of an actor.

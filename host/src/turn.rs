@@ -107,16 +107,10 @@ async fn recall(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Option<Rep
     // While it is not known what became of an append, it may have been this very command's.
     let doubtful = |failure: Failure| if unsettled { unresolved(failure) } else { failure };
     vm.settle(env, command.deadline).await.map_err(doubtful)?;
-    let mut candidates: Vec<Position> = vm.ledger.find(&command.id).collect();
-    if candidates.is_empty() && command.id_by_caller && !vm.ledger.is_complete() {
-        let find = env.store.find_command(&vm.actor, &command.id);
-        candidates =
-            step!("turn.find-command", env.ask("find-command", command.deadline, find).await)?;
-        if !candidates.is_empty() && env.is_repaired(&vm.actor) {
-            // The index keeps what a repair skips: a command there has done nothing.
-            let repairs = repairs(env, &vm.actor, command.deadline).await.map_err(unresolved)?;
-            candidates.retain(|position| !repairs.pass(*position));
-        }
+    let mut candidates = search(env, vm, command).await?;
+    // It may be of a past that does not count any more: what stands behind it tells.
+    if !candidates.is_empty() && !vm.is_current(env, command.deadline).await.map_err(unresolved)? {
+        candidates = search(env, vm, command).await.map_err(unresolved)?;
     }
     for position in candidates {
         let read = vm.record_at(env, position, command.deadline).await;
@@ -126,6 +120,22 @@ async fn recall(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Option<Rep
         }
     }
     Ok(None)
+}
+
+/// Where the command may be stored, as the ledger or the store's index knows.
+async fn search(env: &Env, vm: &Vm, command: &Prepared) -> Result<Vec<Position>, Failure> {
+    let mut candidates: Vec<Position> = vm.ledger.find(&command.id).collect();
+    if candidates.is_empty() && command.id_by_caller && !vm.ledger.is_complete() {
+        let (actor, deadline) = (&vm.actor, command.deadline);
+        let find = env.store.find_command(actor, &command.id);
+        candidates = step!("turn.find-command", env.ask("find-command", deadline, find).await)?;
+        if !candidates.is_empty() && env.has_repair(actor, deadline).await.map_err(unresolved)? {
+            // The index keeps what a repair skips: a command there has done nothing.
+            let repairs = repairs(env, actor, deadline).await.map_err(unresolved)?;
+            candidates.retain(|position| !repairs.pass(*position));
+        }
+    }
+    Ok(candidates)
 }
 
 /// The same failure, where it is not known whether the command is stored. Damage stays damage.

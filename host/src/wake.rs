@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aether_wit::Digest;
+
 use crate::{
     address::Address,
     clock,
@@ -17,7 +19,7 @@ use crate::{
     failure::{Code, Failure},
     json::{Packed, PackedCase, Reader},
     ledger::Ledger,
-    record::{Chain, Damage, Place, Position, Record, Repairs, parse},
+    record::{Chain, Damage, Place, Position, Record, Repairs, Stored, parse},
     served::Realm,
     snapshot,
     step::step,
@@ -34,6 +36,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// The longest such pause: elections take seconds.
 const LAST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long reading a log for repairs may take where only they stand against a quarantine, whatever
+/// the caller's deadline: the next caller would begin it anew.
+const VERDICT: Duration = Duration::from_secs(60);
 
 /// An actor that is awake in this host.
 #[derive(Debug)]
@@ -54,6 +60,8 @@ pub struct Vm {
     pub snapshot_version: u64,
     /// Whether it may be asked.
     pub standing: Standing,
+    /// When it was made, as [`Env::era`] counts.
+    era: u64,
 }
 
 /// How far a VM can be trusted to stand at the end of its log.
@@ -83,6 +91,7 @@ pub async fn restore(
     actor: &Address,
     deadline: Instant,
 ) -> Result<Vm, Failure> {
+    let era = env.era(actor);
     let key = realm.snapshot_key;
     let kept = env.store.snapshot(actor, &key);
     let kept = step!("wake.snapshot", env.ask("snapshot", deadline, kept).await)?;
@@ -105,6 +114,7 @@ pub async fn restore(
         guest,
         snapshot_version,
         standing: Standing::Waking { unsure: env.is_unsettled(actor) },
+        era,
     })
 }
 
@@ -143,7 +153,7 @@ impl Vm {
                     let lost = env.store.has_lost(&self.actor, at_least);
                     if step!("wake.has-lost", env.ask("has-lost", deadline, lost).await)? {
                         let damage = Damage::Missing { position: at_least };
-                        self.begin_anew(env, &damage, deadline).await?;
+                        freshness = self.begin_anew(env, &damage, deadline).await?;
                         proven = true;
                     }
                     tokio::time::sleep(pause).await;
@@ -155,7 +165,7 @@ impl Vm {
                     freshness = Freshness::Proof;
                 }
                 Taken::Damaged(damage) => {
-                    self.begin_anew(env, &damage, deadline).await?;
+                    freshness = self.begin_anew(env, &damage, deadline).await?;
                     proven = true;
                 }
             }
@@ -180,25 +190,91 @@ impl Vm {
         position: Position,
         deadline: Instant,
     ) -> Result<Option<Record>, Failure> {
-        let mut damage = Damage::Missing { position };
+        let known = self.chain.repairs();
         for freshness in [Freshness::Leader, Freshness::Proof] {
-            let read = env.store.read(&self.actor, position, freshness);
-            let page = step!("wake.read-one", env.ask("read", deadline, read).await)?;
-            let found = page.records.iter().find(|stored| stored.position == position);
-            damage = match found.map(parse) {
-                Some(Ok(record)) if self.actor.is_written(&record.actor) => {
-                    return Ok(Some(record));
-                }
-                Some(Ok(record)) => Damage::Foreign { position, found: record.actor },
-                Some(Err(damage)) => damage,
-                None => Damage::Missing { position },
-            };
+            let looked = self.look_at(env, position, freshness, known, deadline).await?;
+            if let Ok(record) = looked {
+                return Ok(Some(record));
+            }
         }
-        let repairs = repairs(env, &self.actor, deadline).await?;
+        // What is or follows there may be skipped by a repair that this VM has never met.
+        let until = deadline.max(clock::now() + VERDICT);
+        let repairs = read_repairs(env, &self.actor, Freshness::Proof, until).await?;
         if repairs.pass(position) {
             return Ok(None);
         }
-        Err(self.damaged(env, &damage).await)
+        match self.look_at(env, position, Freshness::Proof, &repairs, deadline).await? {
+            Ok(record) => Ok(Some(record)),
+            Err(damage) => Err(self.damaged(env, &damage).await),
+        }
+    }
+
+    /// The record at `position`, if it is the one that the next record of the log or this VM was
+    /// built on: one that was altered must not be told as what a command did.
+    async fn look_at(
+        &self,
+        env: &Env,
+        position: Position,
+        freshness: Freshness,
+        repairs: &Repairs,
+        deadline: Instant,
+    ) -> Result<Result<Record, Damage>, Failure> {
+        let mut found: Option<(Record, Chain)> = None;
+        let mut from = position;
+        loop {
+            let read = env.store.read(&self.actor, from, freshness);
+            let page = step!("wake.read-one", env.ask("read", deadline, read).await)?;
+            for stored in &page.records {
+                let Some((record, chain)) = &mut found else {
+                    match self.stands_at(position, stored, repairs) {
+                        Ok(first) => found = Some(first),
+                        Err(damage) => return Ok(Err(damage)),
+                    }
+                    continue;
+                };
+                match chain.accept(stored) {
+                    Ok(None) => {}
+                    // A repair, known or not, says what it follows as every record does.
+                    Ok(Some(_)) | Err(Damage::Repaired { .. }) => return Ok(Ok(record.clone())),
+                    Err(damage) => return Ok(Err(damage)),
+                }
+            }
+            match page.records.last() {
+                Some(last) if page.more => from = Position(last.position.0 + 1),
+                _ => break,
+            }
+        }
+        let Some((record, chain)) = found else { return Ok(Err(Damage::Missing { position })) };
+        // The last record that counts: what this VM stands on, or one behind it.
+        Ok(match self.chain.place() {
+            Some(Place { position, digest }) if chain.position <= position => {
+                if chain.digest == Some(digest) {
+                    Ok(record)
+                } else {
+                    Err(Damage::LogBehind { position, digest })
+                }
+            }
+            _ => Ok(record),
+        })
+    }
+
+    /// Reads `stored` as the record at `position`, with the chain that ends there.
+    fn stands_at(
+        &self,
+        position: Position,
+        stored: &Stored,
+        repairs: &Repairs,
+    ) -> Result<(Record, Chain), Damage> {
+        if stored.position != position {
+            return Err(Damage::Missing { position });
+        }
+        let record = parse(stored)?;
+        if !self.actor.is_written(&record.actor) {
+            return Err(Damage::Foreign { position, found: record.actor });
+        }
+        let digest = Digest::of(&stored.bytes);
+        let chain = Chain::at(&self.actor, record.last(), position, digest);
+        Ok((record, chain.with_repairs(repairs.clone())))
     }
 
     /// Whether this VM's version is the log's last. If others have written, it catches up and
@@ -216,6 +292,8 @@ impl Vm {
             return Ok(true);
         }
         self.catch_up(env, Freshness::Leader, head, deadline).await?;
+        // It may have begun anew on the way.
+        self.standing = Standing::Settled;
         Ok(false)
     }
 
@@ -242,6 +320,13 @@ impl Vm {
             tracing::debug!(%actor, version = self.chain.version, folded, snapshot, "awake");
         }
         Ok(())
+    }
+
+    /// Whether its actor was marked, released or repaired since it was made, as far as this host
+    /// knows: then it may stand on what does not count any more.
+    #[must_use]
+    pub fn is_outdated(&self, env: &Env) -> bool {
+        env.era(&self.actor) != self.era
     }
 
     /// Lets go of the VM. If an append of it was not settled, the next one will ask the leader.
@@ -312,31 +397,46 @@ impl Vm {
     }
 
     /// The log is not what this VM stands on, and the leader has shown it. If a repair that it
-    /// does not know covers that, it begins anew, without its snapshot and with all repairs.
+    /// does not know covers that, it begins anew, without its snapshot and with all repairs. Gives
+    /// how fresh what showed them must be.
     async fn begin_anew(
         &mut self,
         env: &Env,
         damage: &Damage,
         deadline: Instant,
-    ) -> Result<(), Failure> {
-        let repairs = repairs(env, &self.actor, deadline).await?;
-        let covered = match damage {
-            Damage::LogBehind { position, digest } => {
-                repairs.skip(Place { position: *position, digest: *digest })
+    ) -> Result<Freshness, Failure> {
+        let mut freshness = Freshness::Leader;
+        let known = self.chain.repairs().stored().count();
+        let mut found = read_repairs(env, &self.actor, freshness, deadline).await?;
+        // A repair that is there is one; that none is there only the leader's own word can say.
+        if found.stored().count() <= known || !self.covers(&found, damage) {
+            let until = deadline.max(clock::now() + VERDICT);
+            freshness = Freshness::Proof;
+            found = read_repairs(env, &self.actor, freshness, until).await?;
+            if !self.covers(&found, damage) {
+                return Err(self.damaged(env, damage).await);
             }
-            // Whether they cover exactly this shows when they are obeyed.
-            _ => repairs != *self.chain.repairs(),
-        };
-        if !covered {
-            return Err(self.damaged(env, damage).await);
         }
         tracing::info!(actor = %self.actor, %damage, "its log was repaired: folding it anew");
         env.note_repaired(self.actor.clone());
         self.state = born(env, &self.realm, &self.actor, &mut self.guest).await?;
-        self.chain = Chain::start(&self.actor).with_repairs(repairs);
+        self.chain = Chain::start(&self.actor).with_repairs(found);
         self.ledger = Ledger::default();
         self.snapshot_version = 0;
-        Ok(())
+        // Nobody may be told of the versions on the way, should this end before the log does.
+        self.standing = Standing::Waking { unsure: true };
+        Ok(freshness)
+    }
+
+    /// Whether `repairs` may be why the log is not what this VM stands on.
+    fn covers(&self, repairs: &Repairs, damage: &Damage) -> bool {
+        match damage {
+            Damage::LogBehind { position, digest } => {
+                repairs.cover(Place { position: *position, digest: *digest })
+            }
+            // Whether they cover exactly this shows when they are obeyed.
+            _ => repairs != self.chain.repairs(),
+        }
     }
 
     /// The state after `events`, in batches; a batch that is too much for its budget is halved.
@@ -412,10 +512,24 @@ async fn born(
 /// # Errors
 /// `unavailable` if the store cannot answer in time.
 pub async fn repairs(env: &Env, actor: &Address, deadline: Instant) -> Result<Repairs, Failure> {
+    read_repairs(env, actor, Freshness::Leader, deadline).await
+}
+
+/// The same, as fresh as it is wanted. A replica may have lost one: a verdict needs the proof,
+/// which costs a round trip per record.
+///
+/// # Errors
+/// As [`repairs`].
+pub async fn read_repairs(
+    env: &Env,
+    actor: &Address,
+    freshness: Freshness,
+    deadline: Instant,
+) -> Result<Repairs, Failure> {
     let mut repairs = Repairs::default();
     let mut from = Position(1);
     loop {
-        let read = env.store.read(actor, from, Freshness::Leader);
+        let read = env.store.read(actor, from, freshness);
         let page = step!("wake.read-repairs", env.ask("read", deadline, read).await)?;
         page.records.iter().for_each(|stored| repairs.note(actor, stored));
         match page.records.last() {

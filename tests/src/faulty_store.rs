@@ -4,7 +4,7 @@
 //! Several hosts may be started on one of these; it says that it is shared.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -50,6 +50,12 @@ pub struct FaultyStore {
     /// Records from this position on are not shown; 0 = all are.
     forgotten_from: AtomicU64,
     appends: AtomicU64,
+    /// Records that are shown otherwise than they are.
+    altered: Mutex<HashMap<Position, Bytes>>,
+    /// A record that only the proof shows; 0 = all show all.
+    hole: AtomicU64,
+    /// How many reads are still answered.
+    reads: AtomicU64,
 }
 
 /// Permits of an open gate: more than any test has appends in flight.
@@ -65,6 +71,9 @@ impl FaultyStore {
             gate: Semaphore::new(OPEN),
             forgotten_from: AtomicU64::new(0),
             appends: AtomicU64::new(0),
+            altered: Mutex::default(),
+            hole: AtomicU64::new(0),
+            reads: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -91,6 +100,22 @@ impl FaultyStore {
     /// The store behaves as if it had lost all records from `position` on.
     pub fn forget_from(&self, position: Position) {
         self.forgotten_from.store(position.0, Ordering::SeqCst);
+    }
+
+    /// The store shows the record at `position` so from now on.
+    pub fn alter(&self, position: Position, bytes: Bytes) {
+        let mut altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
+        altered.insert(position, bytes);
+    }
+
+    /// Replicas do not show the record at `position` any more.
+    pub fn make_hole(&self, position: Position) {
+        self.hole.store(position.0, Ordering::SeqCst);
+    }
+
+    /// So many reads are answered, then none.
+    pub fn answer_reads(&self, number: u64) {
+        self.reads.store(number, Ordering::SeqCst);
     }
 
     fn is_forgotten(&self, position: Position) -> bool {
@@ -143,8 +168,21 @@ impl EventStore for FaultyStore {
         from: Position,
         freshness: Freshness,
     ) -> Result<Page, StoreError> {
+        let answered =
+            self.reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        answered.map_err(|_| lost())?;
         let mut page = self.inner.read(actor, from, freshness).await?;
-        page.records.retain(|stored| !self.is_forgotten(stored.position));
+        let hole = self.hole.load(Ordering::SeqCst);
+        page.records.retain(|stored| {
+            let shown = freshness == Freshness::Proof || stored.position.0 != hole;
+            shown && !self.is_forgotten(stored.position)
+        });
+        let altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
+        for stored in &mut page.records {
+            if let Some(bytes) = altered.get(&stored.position) {
+                stored.bytes = bytes.clone();
+            }
+        }
         Ok(page)
     }
 

@@ -98,6 +98,14 @@ pub(super) enum Step {
     Resume,
 }
 
+/// Whether `position` lies behind the last record that counts before `skip` and before the first
+/// one after it.
+fn within(repair: Option<Place>, skip: &Skip, position: Position) -> bool {
+    let end = skip.resumes.or(repair).map(|place| place.position);
+    skip.after.is_none_or(|after| after.position < position)
+        && end.is_some_and(|end| position < end)
+}
+
 /// The repairs of one log, as far as a reader knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repairs(Arc<Vec<(Option<Place>, Repair)>>);
@@ -154,11 +162,17 @@ impl Repairs {
     #[must_use]
     pub fn pass(&self, position: Position) -> bool {
         self.skips().any(|(repair, skip)| {
-            let end = skip.resumes.or(repair).map(|place| place.position);
-            let within = skip.after.is_none_or(|after| after.position < position)
-                && end.is_some_and(|end| position < end);
-            within || skip.skipped.iter().any(|lost| lost.position == Some(position))
+            within(repair, skip, position)
+                || skip.skipped.iter().any(|lost| lost.position == Some(position))
         })
+    }
+
+    /// Whether they say that what stood at `place` does not count, whatever stands there now: it
+    /// is named, or it stood between what counts before a stretch and what counts after it. Behind
+    /// the repair only the name tells, for a store may give the numbers of lost records again.
+    #[must_use]
+    pub fn cover(&self, place: Place) -> bool {
+        self.skip(place) || self.skips().any(|(repair, skip)| within(repair, skip, place.position))
     }
 
     /// What they say of the record at `place` for a chain that stands on `after`. The newest word

@@ -130,6 +130,7 @@ pub fn checks() -> Vec<Check> {
         catalogue::one_of_many_takes_a_number,
         catalogue::blobs_come_back_by_digest,
         catalogue::the_first_quarantine_mark_stays,
+        catalogue::a_mark_of_a_later_loss_takes_the_place_of_the_first,
         catalogue::a_mark_is_taken_back_by_who_knows_it,
         catalogue::hosts_see_each_other_where_they_can,
     ]

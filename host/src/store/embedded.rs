@@ -349,9 +349,10 @@ impl EventStore for EmbeddedStore {
     }
 
     async fn quarantine(&self, actor: &Address, mark: &Quarantine) -> Result<(), StoreError> {
-        let mark = serde_json::to_string(mark)
+        let text = serde_json::to_string(mark)
             .map_err(|error| StoreError(format!("the mark cannot be written: {error}")))?;
-        self.change(Change::Quarantine { actor: actor.clone(), mark }).await.map(drop)
+        let (actor, mark) = (actor.clone(), mark.clone());
+        self.change(Change::Quarantine { actor, mark, text }).await.map(drop)
     }
 
     async fn quarantined(&self, actor: &Address) -> Result<Option<Quarantine>, StoreError> {

@@ -4,3 +4,4 @@
 mod embedded;
 mod jetstream;
 mod kit;
+mod shared;

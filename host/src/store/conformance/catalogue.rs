@@ -11,6 +11,7 @@ use super::{
     kit::{self, account},
 };
 use crate::{
+    clock,
     record::Position,
     store::{ActivateError, Deployment, Presence, Quarantine},
 };
@@ -86,6 +87,34 @@ pub(super) async fn the_first_quarantine_mark_stays(subject: Arc<dyn Subject>) {
     assert!(store.quarantines("shop").await.unwrap().is_empty());
 }
 
+pub(super) async fn a_mark_of_a_later_loss_takes_the_place_of_the_first(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let mark = |position: u64, digest: Option<&str>| Quarantine {
+        position: Position(position),
+        kind: "damage".to_owned(),
+        reason: "why".to_owned(),
+        digest: digest.map(Digest::of),
+        at: clock::unix_ms(),
+    };
+    let alice = account("alice");
+    let steps = [
+        (mark(4, None), true),
+        (mark(9, None), false),
+        (mark(8, Some("x")), true),
+        (mark(10, Some("y")), true),
+        (mark(9, Some("z")), false),
+        (mark(11, None), false),
+    ];
+    let mut stands = None;
+    for (made, counts) in steps {
+        store.quarantine(&alice, &made).await.unwrap();
+        if counts {
+            stands = Some(made);
+        }
+        assert_eq!(store.quarantined(&alice).await.unwrap(), stands);
+    }
+}
+
 pub(super) async fn a_mark_is_taken_back_by_who_knows_it(subject: Arc<dyn Subject>) {
     let store = kit::open(&subject).await;
     let mark = |reason: &str| Quarantine {
@@ -104,12 +133,27 @@ pub(super) async fn a_mark_is_taken_back_by_who_knows_it(subject: Arc<dyn Subjec
     store.release(&alice, &mark("first")).await.unwrap();
     assert_eq!(store.quarantined(&alice).await.unwrap(), None);
     assert_eq!(store.quarantines("bank").await.unwrap(), [(bob.clone(), mark("other"))]);
+    // What another host found before and could not tell in time; only a lost tail is news.
+    store.quarantine(&alice, &mark("before")).await.unwrap();
+    let late = store.quarantined(&alice).await.unwrap();
+    if store.is_shared() {
+        assert_eq!(late, None);
+    } else {
+        store.release(&alice, &mark("before")).await.unwrap();
+    }
+    let lost = Quarantine { digest: Some(Digest::of("lost")), ..mark("lost") };
+    store.quarantine(&alice, &lost).await.unwrap();
+    assert_eq!(store.quarantined(&alice).await.unwrap(), Some(lost.clone()));
+    store.release(&alice, &lost).await.unwrap();
     // What is found later is a new mark.
+    let now = clock::unix_ms() + 1000;
+    let mark = |reason: &str| Quarantine { at: now, ..mark(reason) };
     store.quarantine(&alice, &mark("again")).await.unwrap();
     store.quarantine(&alice, &mark("too late")).await.unwrap();
     store.close().await;
     let store = kit::open(&subject).await;
-    let marks = [(alice.clone(), mark("again")), (bob, mark("other"))];
+    let other = Quarantine { at: 1, ..mark("other") };
+    let marks = [(alice.clone(), mark("again")), (bob, other)];
     assert_eq!(store.quarantines("bank").await.unwrap(), marks);
     assert_eq!(store.quarantined(&alice).await.unwrap(), Some(mark("again")));
 }

@@ -29,8 +29,8 @@ pub(super) enum Change {
     Activate { context: String, number: u64, body: String },
     /// Removes an actor's snapshot.
     ForgetSnapshot { actor: Address },
-    /// Marks an actor, unless it is marked.
-    Quarantine { actor: Address, mark: String },
+    /// Marks an actor, unless its mark tells as much. The text is the mark as it is written.
+    Quarantine { actor: Address, mark: Quarantine, text: String },
     /// Takes a mark back, if it is this one.
     Release { actor: Address, mark: Quarantine },
     /// Only shows that the writer lives.
@@ -44,7 +44,7 @@ impl Change {
             Self::Snapshot { snapshot, .. } => snapshot.bytes.len(),
             Self::Blob { bytes, .. } => bytes.len(),
             Self::Activate { body, .. } => body.len(),
-            Self::Quarantine { mark, .. } => mark.len(),
+            Self::Quarantine { text, .. } => text.len(),
             Self::ForgetSnapshot { .. } | Self::Release { .. } | Self::Nothing => 0,
         }
     }
@@ -162,11 +162,20 @@ impl Session {
                 let row = params![context, number(*next), body];
                 Ok(step!("embedded.insert-deployment", insert.execute(row))? == 1)
             }
-            Change::Quarantine { actor, mark } => {
+            Change::Quarantine { actor, mark, text } => {
                 let id = self.known(actor)?;
+                let mut find =
+                    self.db.prepare_cached("SELECT mark FROM quarantines WHERE actor = ?1")?;
+                let found: Option<String> = find.query_row([id], |row| row.get(0)).optional()?;
+                let adds = |found: &String| {
+                    serde_json::from_str(found).is_ok_and(|found| mark.adds_to(&found))
+                };
+                if found.is_some_and(|found| !adds(&found)) {
+                    return Ok(false);
+                }
                 let mut insert =
-                    self.db.prepare_cached("INSERT OR IGNORE INTO quarantines VALUES(?1, ?2)")?;
-                Ok(step!("embedded.insert-quarantine", insert.execute(params![id, mark]))? == 1)
+                    self.db.prepare_cached("INSERT OR REPLACE INTO quarantines VALUES(?1, ?2)")?;
+                Ok(step!("embedded.insert-quarantine", insert.execute(params![id, text]))? == 1)
             }
             Change::ForgetSnapshot { actor } => {
                 let Some(actor) = self.actor(actor)? else { return Ok(false) };

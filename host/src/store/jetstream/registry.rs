@@ -21,6 +21,9 @@ use crate::{
     store::{ActivateError, Deployment, Quarantine, StoreError},
 };
 
+/// The header of the empty message that takes a mark back: when, in ms since 1970.
+const RELEASED_AT: &str = "Aether-At";
+
 /// What is kept beside the logs.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -139,7 +142,7 @@ impl Registry {
         if stored == ours { Ok(()) } else { Err(ActivateError::Taken) }
     }
 
-    /// Marks an actor that has no mark, or whose mark was taken back.
+    /// Marks an actor that has no mark, whose mark was taken back, or whose mark tells less.
     pub(super) async fn quarantine(
         &self,
         links: &Links,
@@ -150,8 +153,15 @@ impl Registry {
         let subject = self.mark_subject(actor);
         loop {
             let former = self.source.last(links, &subject, until).await?;
-            if former.as_ref().is_some_and(|former| !former.payload.is_empty()) {
-                return Ok(());
+            if let Some(former) = &former {
+                let stays = match read_mark(former)? {
+                    Some(known) => !mark.adds_to(&known),
+                    // It could not be recorded in time. Only a lost tail is not found again.
+                    None => mark.digest.is_none() && released_at(former) > Some(mark.at),
+                };
+                if stays {
+                    return Ok(());
+                }
             }
             let expected = Some(former.map_or(0, |former| former.sequence));
             let (headers, payload) = (HeaderMap::new(), encode(mark)?);
@@ -177,10 +187,12 @@ impl Registry {
         if read_mark(&found)?.as_ref() != Some(mark) {
             return Ok(());
         }
-        let (headers, expected) = (HeaderMap::new(), Some(found.sequence));
+        let mut headers = HeaderMap::new();
+        headers.insert(RELEASED_AT, clock::unix_ms().to_string());
+        let expected = Some(found.sequence);
         let written = publish(&links.writing, &subject, expected, headers, Bytes::new(), until);
         match step!("jetstream.release", written.await) {
-            // Who wrote behind it has taken it back too.
+            // Who wrote behind it has taken it back too, or marks what is not released.
             Ok(_) | Err(PublishError::Conflict(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -289,6 +301,11 @@ fn actor_of(found: &Found, context: &str) -> Option<Address> {
 /// A mark; none if it was taken back.
 fn read_mark(found: &Found) -> Result<Option<Quarantine>, StoreError> {
     if found.payload.is_empty() { Ok(None) } else { decode(found).map(Some) }
+}
+
+/// When a mark was taken back, as the host said that did it.
+fn released_at(found: &Found) -> Option<u64> {
+    found.headers.get(RELEASED_AT)?.as_str().parse().ok()
 }
 
 fn encode(value: &impl serde::Serialize) -> Result<Bytes, StoreError> {
