@@ -128,7 +128,7 @@ impl Env {
     /// # Errors
     /// If the store cannot answer.
     pub async fn learn_marks(&self, contexts: &[String]) -> Result<(), StoreError> {
-        let one_at_a_time = self.learning.lock().await;
+        let one_at_a_time = step!("env.learn", self.learning.lock().await);
         let round = self.marks().next_round();
         let mut found = HashMap::new();
         for context in contexts {
@@ -199,18 +199,6 @@ impl Env {
     pub fn is_repaired(&self, actor: &Address) -> bool {
         let repaired = self.repaired.read().unwrap_or_else(PoisonError::into_inner);
         !repaired.is_empty() && repaired.contains(actor)
-    }
-
-    /// Whether the log of `actor` holds a repair, of whatever host.
-    ///
-    /// # Errors
-    /// `unavailable` if the store cannot answer in time.
-    pub async fn has_repair(&self, actor: &Address, deadline: Instant) -> Result<bool, Failure> {
-        if self.is_repaired(actor) || !self.store.is_shared() {
-            return Ok(self.is_repaired(actor));
-        }
-        let repaired = self.store.repaired(actor.context());
-        Ok(self.ask("repaired", deadline, repaired).await?.contains(actor))
     }
 
     /// Remembers that an append for `actor` was not settled when its VM went.

@@ -129,7 +129,7 @@ async fn search(env: &Env, vm: &Vm, command: &Prepared) -> Result<Vec<Position>,
         let (actor, deadline) = (&vm.actor, command.deadline);
         let find = env.store.find_command(actor, &command.id);
         candidates = step!("turn.find-command", env.ask("find-command", deadline, find).await)?;
-        if !candidates.is_empty() && env.has_repair(actor, deadline).await.map_err(unresolved)? {
+        if !candidates.is_empty() && env.is_repaired(actor) {
             // The index keeps what a repair skips: a command there has done nothing.
             let repairs = repairs(env, actor, deadline).await.map_err(unresolved)?;
             candidates.retain(|position| !repairs.pass(*position));
