@@ -26,7 +26,7 @@ use std::{
 
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::{
     address::Address,
@@ -61,6 +61,12 @@ const PAGE: usize = 20_000;
 
 /// Time between two words about progress.
 const PROGRESS: Duration = Duration::from_millis(250);
+
+/// Audits that are at work at once in one process; more wait for their turn.
+static AT_WORK: Semaphore = Semaphore::const_new(2);
+
+/// How long a reader may be busy with what was told before the audit takes it for gone.
+const LISTENING: Duration = Duration::from_secs(600);
 
 /// Items that wait for a slow reader.
 const QUEUE: usize = 64;
@@ -184,6 +190,7 @@ pub type Items = mpsc::Receiver<Result<Item, Failure>>;
 pub fn run(ground: Ground, scope: Scope) -> Items {
     let (tell, told) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
+        let Some(_permit) = turn(&tell).await else { return };
         let mut audit = Audit { tell, counts: Counts::default(), told_at: clock::now() };
         // An error means that nobody listens or that nobody answers: there is nothing to add.
         if let Err(Stop::Failed(failure)) = audit.all(&ground, &scope).await {
@@ -348,7 +355,15 @@ impl Audit {
     }
 
     async fn say(&mut self, item: Item) -> Result<(), Stop> {
-        self.tell.send(Ok(item)).await.map_err(|_| Stop::Unheard)
+        self.tell.send_timeout(Ok(item), LISTENING).await.map_err(|_| Stop::Unheard)
+    }
+}
+
+/// Waits until an audit may begin; none if nobody listens any more.
+async fn turn(tell: &mpsc::Sender<Result<Item, Failure>>) -> Option<SemaphorePermit<'static>> {
+    tokio::select! {
+        permit = AT_WORK.acquire() => permit.ok(),
+        () = tell.closed() => None,
     }
 }
 

@@ -124,7 +124,12 @@ impl Feed {
         }
         match read {
             Some(Ok(read)) if !skipped => self.unpack(record, &read),
-            _ => self.last.clone_from(&record.cursor),
+            _ => {
+                // Nobody waits for the rest of it any more.
+                let mark = mark(record);
+                self.begun.retain(|(_, begun)| *begun != mark);
+                self.last.clone_from(&record.cursor);
+            }
         }
         Ok(())
     }
@@ -194,7 +199,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Limits,
-        record::{Position, Stored},
+        record::{Position, Repair, Skip, Skipped, Stored},
         store::embedded::EmbeddedStore,
     };
 
@@ -243,6 +248,29 @@ mod tests {
         let seen: Vec<_> =
             again.iter().map(|(_, actor, version)| (actor.as_str(), *version)).collect();
         assert_eq!(seen, [(a.0, 3), (b.0, 2)]);
+    }
+
+    /// A record that a reader had begun before it was skipped leaves the cursor.
+    #[tokio::test]
+    async fn nobody_waits_for_the_rest_of_a_skipped_record() {
+        let (a, b) = (record("1.0", "bank/account/a", 3), record("1.1", "bank/account/b", 2));
+        let all = read("", std::slice::from_ref(&a)).await;
+        let (last, begun) = split(&all[0].0).unwrap();
+        assert_eq!(begun.len(), 1);
+        let digest = Some(Digest::of(&a.stored.bytes));
+        let skipped = vec![Skipped { position: Some(a.stored.position), digest }];
+        let skips = vec![Skip { after: None, skipped, resumes: None }];
+        let repair = Repair { skips, reason: "a test".to_owned(), by: None, at: 0 };
+        let repairs = [(a.actor.clone(), Repairs::default().with(repair))].into();
+        let records = stream::iter([a, b].map(Ok)).boxed();
+        let store = Arc::new(EmbeddedStore::in_memory().await.unwrap());
+        let env = Arc::new(Env::new(store, Arc::default(), Limits::default()));
+        let mut feed = Feed { env, records, last, begun, ready: VecDeque::new(), repairs };
+        let mut cursors = Vec::new();
+        while let Some(event) = feed.next().await {
+            cursors.push(event.unwrap().cursor);
+        }
+        assert_eq!((cursors.len(), cursors[1].as_str()), (2, "1.1"));
     }
 
     #[test]

@@ -375,13 +375,16 @@ impl Chain {
                 found: name(record.prev),
             });
         }
-        // Behind what was skipped versions may be missing, but they never go back.
-        let expected = self.version + 1;
-        if record.first < expected || (step.is_none() && record.first != expected) {
-            return Err(Damage::Gap { position, expected, found: record.first });
-        }
-        if record.kind == Kind::Repair && !self.repairs.knows(stored.into()) {
+        let is_repair = record.kind == Kind::Repair;
+        if is_repair && !self.repairs.knows(stored.into()) {
             return Err(Damage::Repaired { position });
+        }
+        // Versions may be missing behind what was skipped, and before a repair, which leaves out
+        // those that were told already. They never go back.
+        let expected = self.version + 1;
+        let may_jump = is_repair || step.is_some();
+        if record.first < expected || (!may_jump && record.first != expected) {
+            return Err(Damage::Gap { position, expected, found: record.first });
         }
         self.advance(&record, stored);
         Ok(Some(record))

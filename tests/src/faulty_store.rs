@@ -56,6 +56,8 @@ pub struct FaultyStore {
     hole: AtomicU64,
     /// How many reads are still answered.
     reads: AtomicU64,
+    /// What others append behind the next reads.
+    late: Mutex<VecDeque<Option<Append>>>,
 }
 
 /// Permits of an open gate: more than any test has appends in flight.
@@ -74,6 +76,7 @@ impl FaultyStore {
             altered: Mutex::default(),
             hole: AtomicU64::new(0),
             reads: AtomicU64::new(u64::MAX),
+            late: Mutex::default(),
         })
     }
 
@@ -116,6 +119,11 @@ impl FaultyStore {
     /// So many reads are answered, then none.
     pub fn answer_reads(&self, number: u64) {
         self.reads.store(number, Ordering::SeqCst);
+    }
+
+    /// Behind each of the next reads, one after the other, others append this.
+    pub fn append_behind_reads(&self, appends: Vec<Option<Append>>) {
+        *self.late.lock().unwrap_or_else(PoisonError::into_inner) = appends.into();
     }
 
     fn is_forgotten(&self, position: Position) -> bool {
@@ -177,11 +185,17 @@ impl EventStore for FaultyStore {
             let shown = freshness == Freshness::Proof || stored.position.0 != hole;
             shown && !self.is_forgotten(stored.position)
         });
-        let altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
-        for stored in &mut page.records {
-            if let Some(bytes) = altered.get(&stored.position) {
-                stored.bytes = bytes.clone();
+        {
+            let altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
+            for stored in &mut page.records {
+                if let Some(bytes) = altered.get(&stored.position) {
+                    stored.bytes = bytes.clone();
+                }
             }
+        }
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        if let Some(append) = late.flatten() {
+            self.inner.append(append).await.map_err(|error| StoreError(error.to_string()))?;
         }
         Ok(page)
     }

@@ -2,27 +2,40 @@
 
 use std::sync::Arc;
 
+use aether_wit::Digest;
+
 use super::{
     Finding,
     laws::Laws,
     patience,
     plan::{Cut, Refused, least},
+    release::quoted,
 };
 use crate::{
     address::Address,
     env::Env,
     failure::{Code, Failure},
     json::{Packed, PackedCase},
-    record::{Chain, Damage, Place, Position, Record, Repair, Repairs, Skip, Skipped, Stored},
+    record::{
+        Chain, Damage, FORMAT, Place, Position, Record, Repair, Repairs, Skip, Skipped, Stored,
+        parse,
+    },
     served::Realm,
     snapshot,
     store::{Freshness, Quarantine, Snapshot},
     vm::{Budget, Fault, FaultKind, Guest},
-    wake::{decode_events, fold, repairs},
+    wake::{decode_events, fold, read_repairs},
 };
 
 /// Most damages of one actor that are told.
 const MAX_DAMAGES: usize = 100;
+
+/// Most other findings of one actor that are told: a model that is not held hurts every record.
+const MAX_FINDINGS: usize = 100;
+
+/// How far ahead of what counts the version of a skipped record can be, so that what a stranger
+/// forged does not use up the versions.
+const MAX_AHEAD: u64 = 1 << 20;
 
 /// Reads logs.
 pub struct Examiner<'a> {
@@ -53,8 +66,13 @@ pub struct Examination {
     pub least: Vec<Position>,
     /// The end of the log, as if that were skipped.
     pub chain: Chain,
+    /// The newest version that was told as far as is known: of what counts, of what is skipped and
+    /// can be read, or of the snapshot.
+    pub told: u64,
     /// Position of the last record that lies there.
     pub last: Position,
+    /// Why this host must not judge the log: a newer one wrote to it.
+    pub newer: Option<String>,
 }
 
 /// Damage, and what lies around it.
@@ -87,12 +105,74 @@ struct Walk {
     chain: Chain,
     last: Position,
     findings: Vec<Finding>,
+    newer: Option<String>,
+    /// The newest versions of records that are skipped.
+    skipped: Vec<u64>,
     hit: Option<Hit>,
     /// The snapshot's and the mark's record were met.
     met: [bool; 2],
 }
 
 impl Walk {
+    fn begin(actor: &Address, obeyed: &Repairs) -> Self {
+        Self {
+            records: 0,
+            events: 0,
+            chain: Chain::start(actor).with_repairs(obeyed.clone()),
+            last: Position(0),
+            findings: Vec::new(),
+            newer: None,
+            skipped: Vec::new(),
+            hit: None,
+            met: [false; 2],
+        }
+    }
+
+    /// Takes note of the versions that a skipped record has told.
+    fn note_skipped(&mut self, actor: &Address, stored: &Stored) {
+        let read = parse(stored).ok().filter(|record| actor.is_written(&record.actor));
+        self.skipped.extend(read.map(|record| record.last()));
+    }
+
+    /// Takes note if a newer aether wrote the record. Where the next one does not follow it, only
+    /// its number was altered.
+    fn note_format(&mut self, damage: &Damage, found: &Stored, next: Option<&Stored>) {
+        let Damage::Format { found: format, .. } = damage else { return };
+        let digest = Some(Digest::of(&found.bytes));
+        let next = next.and_then(|next| parse(next).ok());
+        if *format > FORMAT && next.is_none_or(|next| next.prev == digest) {
+            self.newer = Some(damage.to_string());
+        }
+    }
+
+    /// The newest version that anybody was told.
+    fn told(&self, claims: &Claims<'_>) -> u64 {
+        let counted = self.chain.version;
+        let snapshot = claims.snapshot.as_ref().map(|(_, end)| end.version);
+        let versions = self.skipped.iter().copied().chain(snapshot);
+        let near = versions.filter(|version| *version <= counted.saturating_add(MAX_AHEAD));
+        near.fold(counted, u64::max)
+    }
+
+    /// Looks whether the log ends before a record that somebody knows of, or before `head`, where
+    /// the store said that it ends.
+    fn look_behind(&mut self, obeyed: &Repairs, claims: &Claims<'_>, head: Position) {
+        let snapshot = claims.snapshot.as_ref().and_then(|(_, end)| end.place());
+        let claimed = [(snapshot, self.met[0]), (claims.mark, self.met[1])];
+        let unmet = claimed.into_iter().filter(|(_, met)| !met).filter_map(|(place, _)| place);
+        if let Some(place) = unmet.into_iter().find(|place| !obeyed.skip(*place)) {
+            let damage = Damage::LogBehind { position: place.position, digest: place.digest };
+            self.lose(damage, snapshot);
+            return;
+        }
+        // The store may know of a record that it cannot give.
+        let missing = head > self.last;
+        self.last = self.last.max(head);
+        if missing && !obeyed.pass(head) {
+            self.lose(Damage::Missing { position: head }, snapshot);
+        }
+    }
+
     /// The log ends without a record that it must hold.
     fn lose(&mut self, damage: Damage, snapshot: Option<Place>) {
         let lost = Some(Skipped { position: Some(damage.position()), digest: damage.lost() });
@@ -119,13 +199,26 @@ impl Examiner<'_> {
         let lost = mark.and_then(|mark| Some((mark.position, mark.digest?)));
         let lost = lost.map(|(position, digest)| Place { position, digest });
         let claims = Claims { snapshot: end, mark: lost };
-        let stored = repairs(env, actor, patience()).await?;
+        let mut stored = read_repairs(env, actor, self.freshness, patience()).await?;
+        let given = skips.clone();
         let (mut damages, mut cuts, mut skips) = (Vec::new(), Vec::new(), skips);
         let walk = loop {
             let obeyed = obeying(&stored, &skips);
             let walk = self.walk(actor, &obeyed, &claims, skips.is_empty()).await?;
             let Some(hit) = &walk.hit else { break walk };
+            if matches!(hit.damage, Damage::Repaired { .. }) {
+                let now = read_repairs(env, actor, self.freshness, patience()).await?;
+                if now != stored {
+                    // Somebody repaired it since this began.
+                    (stored, skips) = (now, given.clone());
+                    (damages, cuts) = (Vec::new(), Vec::new());
+                    continue;
+                }
+            }
             damages.push(hit.damage.clone());
+            if walk.newer.is_some() {
+                break walk;
+            }
             let cut = self.cut_least(actor, &obeyed, hit).await?;
             match cut.filter(|_| damages.len() < MAX_DAMAGES) {
                 Some((through, skip)) => {
@@ -142,13 +235,15 @@ impl Examiner<'_> {
         }
         if let Some(mark) = mark.filter(|_| damages.is_empty()) {
             let reason = format!(
-                "it is quarantined ({}), and its log can be read: `aether release {actor}`",
-                mark.reason
+                "it is quarantined ({}), and its log can be read: `aether release {}`",
+                mark.reason,
+                quoted(actor)
             );
             findings.push(Finding::new(actor, Some(mark.position), "quarantine", reason));
         }
         let notes = notes(actor, &stored, &claims, &walk);
-        findings.extend(walk.findings);
+        let told = walk.told(&claims);
+        findings.extend(few(actor, walk.findings));
         Ok(Examination {
             records: walk.records,
             events: walk.events,
@@ -157,7 +252,9 @@ impl Examiner<'_> {
             damages,
             least: cuts,
             chain: walk.chain,
+            told,
             last: walk.last,
+            newer: walk.newer,
         })
     }
 
@@ -170,9 +267,11 @@ impl Examiner<'_> {
         actor: &Address,
         obeyed: &Repairs,
         through: Position,
-        lost: Option<Skipped>,
+        lost: Vec<Skipped>,
     ) -> Result<Result<Skip, Refused>, Failure> {
-        let mut cut = Cut::new(actor, obeyed.clone(), through, lost);
+        // A server hashes what it keeps, and leaves out what it cannot give to the letter.
+        let is_exact = self.env.store.is_shared();
+        let mut cut = Cut::new(actor, obeyed.clone(), through, lost, is_exact);
         let mut log = Log::new(self, actor);
         while let Some(stored) = log.next().await? {
             if !cut.take(&stored) {
@@ -190,7 +289,7 @@ impl Examiner<'_> {
     ) -> Result<Option<(Position, Skip)>, Failure> {
         let mut through = least(hit);
         loop {
-            match self.cut(actor, obeyed, through, hit.lost).await? {
+            match self.cut(actor, obeyed, through, hit.lost.into_iter().collect()).await? {
                 Ok(skip) => return Ok(Some((through, skip))),
                 Err(Refused { further: Some(further), .. }) if further > through => {
                     through = further;
@@ -208,15 +307,10 @@ impl Examiner<'_> {
         claims: &Claims<'_>,
         folds: bool,
     ) -> Result<Walk, Failure> {
-        let mut walk = Walk {
-            records: 0,
-            events: 0,
-            chain: Chain::start(actor).with_repairs(obeyed.clone()),
-            last: Position(0),
-            findings: Vec::new(),
-            hit: None,
-            met: [false; 2],
-        };
+        let mut walk = Walk::begin(actor, obeyed);
+        // Asked for first: others may write while the log is read.
+        let head = self.env.store.head(actor);
+        let head = self.env.ask("head", patience(), head).await?;
         let snapshot = claims.snapshot.as_ref().and_then(|(_, end)| end.place());
         let mut folding = match self.realm.filter(|_| folds) {
             Some(realm) => Folding::begin(self.env, realm, actor, &mut walk.findings).await?,
@@ -228,7 +322,10 @@ impl Examiner<'_> {
             walk.last = stored.position;
             let before = walk.chain.clone();
             let damage = match walk.chain.accept(&stored) {
-                Ok(None) => continue,
+                Ok(None) => {
+                    walk.note_skipped(actor, &stored);
+                    continue;
+                }
                 Ok(Some(record)) => {
                     let taken = self.take(actor, &stored, &record, &mut walk, &mut folding).await?;
                     taken.err()
@@ -244,6 +341,7 @@ impl Examiner<'_> {
                     walk.records += 1;
                 }
                 walk.last = log.last;
+                walk.note_format(&damage, &stored, next.as_ref());
                 let found = Some(stored);
                 walk.hit = Some(Hit { damage, chain: before, found, next, snapshot, lost: None });
                 return Ok(walk);
@@ -261,35 +359,8 @@ impl Examiner<'_> {
         if let Some(folding) = &mut folding {
             folding.flush(&mut walk.findings).await?;
         }
-        self.look_behind(actor, obeyed, claims, &mut walk).await?;
+        walk.look_behind(obeyed, claims, head);
         Ok(walk)
-    }
-
-    /// Looks whether the log ends before a record that somebody knows of.
-    async fn look_behind(
-        &self,
-        actor: &Address,
-        obeyed: &Repairs,
-        claims: &Claims<'_>,
-        walk: &mut Walk,
-    ) -> Result<(), Failure> {
-        let snapshot = claims.snapshot.as_ref().and_then(|(_, end)| end.place());
-        let claimed = [(snapshot, walk.met[0]), (claims.mark, walk.met[1])];
-        let unmet = claimed.into_iter().filter(|(_, met)| !met).filter_map(|(place, _)| place);
-        if let Some(place) = unmet.into_iter().find(|place| !obeyed.skip(*place)) {
-            let damage = Damage::LogBehind { position: place.position, digest: place.digest };
-            walk.lose(damage, snapshot);
-            return Ok(());
-        }
-        // The store may know of a record that it cannot give.
-        let head = self.env.store.head(actor);
-        let head = self.env.ask("head", patience(), head).await?;
-        let missing = head > walk.last;
-        walk.last = walk.last.max(head);
-        if missing && !obeyed.pass(head) {
-            walk.lose(Damage::Missing { position: head }, snapshot);
-        }
-        Ok(())
     }
 
     /// Checks what a record says; its events wait to be folded.
@@ -303,15 +374,17 @@ impl Examiner<'_> {
     ) -> Result<Result<(), Damage>, Failure> {
         walk.events += record.event_count();
         let position = Some(stored.position);
-        if let Some(realm) = self.realm {
-            if record.deployment > realm.deployment {
-                let reason = format!(
-                    "deployment {} wrote it, and the newest is deployment {}",
-                    record.deployment, realm.deployment
-                );
-                walk.findings.push(Finding::new(actor, position, "deployment", reason));
-                *folding = None;
-            }
+        if let Some(realm) = self.realm.filter(|realm| record.deployment > realm.deployment) {
+            let reason = format!(
+                "deployment {} wrote it, and the newest is deployment {}",
+                record.deployment, realm.deployment
+            );
+            walk.newer.get_or_insert_with(|| format!("at position {}, {reason}", stored.position));
+            walk.findings.push(Finding::new(actor, position, "deployment", reason));
+            *folding = None;
+        }
+        // What newer code wrote is not to be read with older one.
+        if let Some(realm) = self.realm.filter(|realm| record.deployment <= realm.deployment) {
             let mut events = Vec::new();
             if let Err(damage) = decode_events(realm, stored.position, record, &mut events) {
                 walk.events -= record.event_count();
@@ -335,6 +408,17 @@ pub(super) fn obeying(stored: &Repairs, skips: &[Skip]) -> Repairs {
         return stored.clone();
     }
     stored.with(Repair { skips: skips.to_vec(), reason: String::new(), by: None, at: 0 })
+}
+
+/// The first findings of many, and how many more there are.
+fn few(actor: &Address, mut findings: Vec<Finding>) -> Vec<Finding> {
+    let more = findings.len().saturating_sub(MAX_FINDINGS);
+    if more > 0 {
+        findings.truncate(MAX_FINDINGS);
+        let reason = format!("{more} more findings of this actor are not told");
+        findings.push(Finding::new(actor, None, "more", reason));
+    }
+    findings
 }
 
 fn notes(actor: &Address, stored: &Repairs, claims: &Claims<'_>, walk: &Walk) -> Vec<Finding> {

@@ -16,11 +16,17 @@ use crate::{
     record::Record,
 };
 
-/// Models by digest, read once. Only those that the store holds are remembered, so forged digests
-/// cost no memory.
+/// Models that are remembered at the most, those that cannot be read among them: forged digests
+/// cost no more memory than this, and a missing model is not looked for at every record.
+const MAX_KNOWN: usize = 1000;
+
+/// A model as one aggregate is read by it, or why it cannot be.
+type Law = Result<Arc<AggregatePlans>, String>;
+
+/// Models by digest, read once.
 pub(super) struct Laws<'a> {
     env: &'a Env,
-    known: Mutex<HashMap<(Digest, String), Arc<AggregatePlans>>>,
+    known: Mutex<HashMap<(Digest, String), Law>>,
 }
 
 impl<'a> Laws<'a> {
@@ -56,29 +62,31 @@ impl<'a> Laws<'a> {
         Ok(misfit)
     }
 
-    async fn plans(
-        &self,
-        actor: &Address,
-        model: Digest,
-    ) -> Result<Result<Arc<AggregatePlans>, String>, Failure> {
+    async fn plans(&self, actor: &Address, model: Digest) -> Result<Law, Failure> {
         let key = (model, actor.aggregate().to_owned());
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(plans) = known {
-            return Ok(Ok(plans));
+        if let Some(law) = known {
+            return Ok(law);
         }
-        let env = self.env;
-        let Some(text) = env.ask("blob", patience(), env.store.blob(&model)).await? else {
-            return Ok(Err(format!("it names the model {model}, which the store does not hold")));
+        let blob = self.env.store.blob(&model);
+        let law = match self.env.ask("blob", patience(), blob).await? {
+            Some(text) => read(actor, model, &text),
+            None => Err(format!("it names the model {model}, which the store does not hold")),
         };
-        let (read, _) = match aether_wit::read(&model.short(), &text) {
-            Ok(read) => read,
-            Err(report) => return Ok(Err(format!("the model that it names: {report}"))),
-        };
-        let Some(aggregate) = read.aggregates.get(actor.aggregate()) else {
-            return Ok(Err(format!("the model {model} that it names has no such aggregate")));
-        };
-        let plans = Arc::new(AggregatePlans::new(&read, aggregate));
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, plans.clone());
-        Ok(Ok(plans))
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MAX_KNOWN {
+            known.insert(key, law.clone());
+        }
+        Ok(law)
     }
+}
+
+fn read(actor: &Address, model: Digest, text: &[u8]) -> Law {
+    let (read, _) = aether_wit::read(&model.short(), text)
+        .map_err(|report| format!("the model that it names: {report}"))?;
+    let aggregate = read
+        .aggregates
+        .get(actor.aggregate())
+        .ok_or_else(|| format!("the model {model} that it names has no such aggregate"))?;
+    Ok(Arc::new(AggregatePlans::new(&read, aggregate)))
 }

@@ -49,48 +49,82 @@ pub struct Cut {
     actor: Address,
     through: Position,
     chain: Chain,
-    /// A record that the log has lost and a snapshot, a mark or the store names.
-    lost: Option<Skipped>,
+    /// Records that the log has lost and a snapshot, a mark or the store names.
+    lost: Vec<Skipped>,
+    /// The readable record that lies where one was lost, and the log before it.
+    instead: Option<(Place, Chain)>,
+    /// Whether the store never gives other bytes than were written.
+    is_exact: bool,
     skipped: Option<Vec<Skipped>>,
     resumes: Option<Stored>,
 }
 
 impl Cut {
-    /// A cut through `through` in a log that obeys `repairs`.
+    /// A cut through `through` in a log that obeys `repairs` and has lost `lost`. `is_exact`: the
+    /// store never gives other bytes than were written.
     #[must_use]
     pub fn new(
         actor: &Address,
         repairs: Repairs,
         through: Position,
-        lost: Option<Skipped>,
+        mut lost: Vec<Skipped>,
+        is_exact: bool,
     ) -> Self {
-        let chain = Chain::start(actor).with_repairs(repairs);
-        Self { actor: actor.clone(), through, chain, lost, skipped: None, resumes: None }
+        lost.retain(|lost| lost.position <= Some(through));
+        Self {
+            actor: actor.clone(),
+            through,
+            chain: Chain::start(actor).with_repairs(repairs),
+            lost,
+            instead: None,
+            is_exact,
+            skipped: None,
+            resumes: None,
+        }
     }
 
     /// Takes the next record; whether it wants more.
     pub fn take(&mut self, stored: &Stored) -> bool {
-        if stored.position > self.through {
+        let place = Place::from(stored);
+        // What was skipped once never counts again: its command may have been given anew.
+        if stored.position > self.through && !self.chain.repairs().skip(place) {
             self.resumes = Some(stored.clone());
             return false;
         }
-        if self.skipped.is_none() && stored.position < self.through {
+        let is_instead = || self.lost.iter().any(|lost| lost.position == Some(place.position));
+        if self.skipped.is_none() && (stored.position < self.through || is_instead()) {
+            let before = self.chain.clone();
             // What is skipped begins at the first damage.
             if self.chain.accept(stored).is_ok() {
+                if stored.position == self.through {
+                    self.instead = Some((place, before));
+                }
                 return true;
             }
         }
-        let place = Place::from(stored);
-        let lost = Skipped { position: Some(place.position), digest: Some(place.digest) };
-        self.skipped.get_or_insert_default().push(lost);
+        let found = Skipped { position: Some(place.position), digest: Some(place.digest) };
+        self.skipped.get_or_insert_default().push(found);
         true
+    }
+
+    /// A record that fits the log where another was lost was written after the loss, or it is
+    /// the lost one, altered: its successor or the store can tell that it is not.
+    fn judge_instead(&mut self) {
+        let Some((place, before)) = self.instead.take() else { return };
+        let prev = self.resumes.as_ref().and_then(|next| parse(next).ok()?.prev);
+        if !self.is_exact && prev != Some(place.digest) {
+            self.chain = before;
+            let found = Skipped { position: Some(place.position), digest: Some(place.digest) };
+            self.skipped.get_or_insert_default().insert(0, found);
+        }
     }
 
     /// What is skipped.
     ///
     /// # Errors
     /// If that is nothing, or what follows cannot be where the chain goes on.
-    pub fn skip(self) -> Result<Skip, Refused> {
+    pub fn skip(mut self) -> Result<Skip, Refused> {
+        self.judge_instead();
         let mut skipped = self.skipped.unwrap_or_default();
         let mut lose = |lost: Skipped| {
             let known = skipped.iter().any(|known: &Skipped| match lost.digest {
@@ -121,9 +155,7 @@ impl Cut {
                 lose(Skipped { position: None, digest: Some(digest) });
             }
         }
-        if let Some(lost) = self.lost.filter(|lost| lost.position <= Some(self.through)) {
-            lose(lost);
-        }
+        self.lost.iter().copied().for_each(&mut lose);
         if skipped.is_empty() {
             let through = self.through;
             let why =
@@ -132,5 +164,87 @@ impl Cut {
         }
         let resumes = self.resumes.as_ref().map(Place::from);
         Ok(Skip { after: self.chain.place(), skipped, resumes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Repair;
+
+    /// The log of `bank/account/alice`: records 1 to 3 at the positions 10, 20, 30.
+    fn log() -> Vec<Stored> {
+        let goldens: [&[u8]; 3] = [
+            include_bytes!("../../golden/record-1/one-event.json"),
+            include_bytes!("../../golden/record-1/several-events.json"),
+            include_bytes!("../../golden/record-1/several-turns.json"),
+        ];
+        let stored = |(n, bytes): (u64, &&'static [u8])| Stored {
+            position: Position(n * 10),
+            bytes: bytes::Bytes::from_static(bytes),
+        };
+        (1..).zip(&goldens).map(stored).collect()
+    }
+
+    fn named(stored: &Stored) -> Skipped {
+        let place = Place::from(stored);
+        Skipped { position: Some(place.position), digest: Some(place.digest) }
+    }
+
+    fn cut(log: &[Stored], repairs: Repairs, through: u64, lost: &[Skipped], exact: bool) -> Skip {
+        let actor = "bank/account/alice".parse().unwrap();
+        let mut cut = Cut::new(&actor, repairs, Position(through), lost.to_vec(), exact);
+        for stored in log {
+            if !cut.take(stored) {
+                break;
+            }
+        }
+        cut.skip().unwrap()
+    }
+
+    fn lost_at(position: u64) -> Skipped {
+        let digest = Some(Digest::of(format!("lost {position}")));
+        Skipped { position: Some(Position(position)), digest }
+    }
+
+    #[test]
+    fn what_lies_where_another_was_lost_is_skipped_only_if_it_may_be_the_lost_one_altered() {
+        let log = log();
+        // Its successor names it, or the store cannot alter it.
+        for (through, exact) in [(20, false), (20, true), (30, true)] {
+            let skip = cut(&log, Repairs::default(), through, &[lost_at(through)], exact);
+            assert_eq!(skip.skipped, [lost_at(through)]);
+            assert_eq!(skip.after.unwrap().position, Position(through));
+        }
+        let skip = cut(&log, Repairs::default(), 30, &[lost_at(30)], false);
+        assert_eq!(skip.skipped, [named(&log[2]), lost_at(30)]);
+        assert_eq!(skip.after, Some(Place::from(&log[1])));
+    }
+
+    #[test]
+    fn all_that_was_lost_up_to_there_is_named() {
+        let lost = [lost_at(35), lost_at(40), lost_at(50)];
+        let skip = cut(&log(), Repairs::default(), 40, &lost, true);
+        assert_eq!(skip.skipped, lost[..2]);
+        assert_eq!(skip.after.unwrap().position, Position(30));
+    }
+
+    /// The second record was skipped; then the first is damaged. The second does not come back.
+    #[test]
+    fn what_a_repair_skips_never_counts_again() {
+        let mut log = log();
+        let first = Place::from(&log[0]);
+        let skips = vec![Skip {
+            after: Some(first),
+            skipped: vec![named(&log[1])],
+            resumes: Some(Place::from(&log[2])),
+        }];
+        let repair = Repair { skips, reason: "a test".to_owned(), by: None, at: 0 };
+        let repairs = Repairs::default().with(repair);
+        log[0].bytes = log[0].bytes.slice(..50);
+        let skip = cut(&log, repairs, 10, &[], true);
+        assert_eq!(skip.resumes, Some(Place::from(&log[2])));
+        assert!(skip.skipped.contains(&named(&log[1])), "{:?}", skip.skipped);
+        assert_eq!(skip.after, None);
     }
 }

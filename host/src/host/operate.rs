@@ -1,5 +1,7 @@
 //! What operators ask of a running host.
 
+use std::sync::atomic::Ordering;
+
 use crate::{
     address::Address,
     audit::{
@@ -8,7 +10,7 @@ use crate::{
     },
     clock,
     failure::{Code, Failure},
-    host::{Host, env_timeout},
+    host::{Host, SUPERSEDED, env_timeout},
     store::Quarantine,
 };
 
@@ -50,7 +52,15 @@ impl Host {
         if order.because.len() > MAX_REASON_BYTES {
             return invalid("the reason has more than 4,096 bytes");
         }
-        release(&self.0.env, &realm, &order).await
+        // Others may serve newer code here, or take the actor over while this host goes away.
+        if self.0.superseded.load(Ordering::Relaxed) {
+            return Err(Failure::new(Code::Unavailable, SUPERSEDED).for_actor(actor));
+        }
+        if self.0.draining.load(Ordering::Relaxed) {
+            let why = "the host is stopping; nothing was released, ask another one";
+            return Err(Failure::new(Code::Unavailable, why).for_actor(actor));
+        }
+        release(&self.0.env, &realm, order).await
     }
 
     /// Reads everything that `scope` says and tells what is wrong.

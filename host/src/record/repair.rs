@@ -158,12 +158,18 @@ impl Repairs {
         })
     }
 
-    /// Whether `position` lies in a stretch that does not count.
+    /// Whether `position` lies in a stretch that does not count. A store that has lost its tail may
+    /// give the numbers of lost records to new ones: those lie elsewhere, and count.
     #[must_use]
     pub fn pass(&self, position: Position) -> bool {
         self.skips().any(|(repair, skip)| {
-            within(repair, skip, position)
-                || skip.skipped.iter().any(|lost| lost.position == Some(position))
+            let begun = skip.after.is_none_or(|after| after.position < position);
+            let end = skip.resumes.or(repair).map(|place| place.position);
+            begun
+                && match end {
+                    Some(end) => position < end,
+                    None => skip.skipped.iter().any(|lost| lost.position == Some(position)),
+                }
         })
     }
 

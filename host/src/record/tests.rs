@@ -336,6 +336,56 @@ fn a_repair_covers_the_very_record_that_it_names() {
     assert_eq!(folded(&altered).unwrap_err().kind(), "chain");
 }
 
+/// A repair leaves out the versions that were told already; a record of turns never does.
+#[test]
+fn only_a_repair_that_is_known_leaves_out_versions() {
+    let mut log = repaired();
+    let mut repair: Value = serde_json::from_slice(REPAIR).unwrap();
+    repair["first"] = json!(11);
+    log[3].bytes = repair.to_string().into_bytes().into();
+    assert_eq!(folded(&log).unwrap(), [1, 5, 6, 7]);
+    let mut repairs = Repairs::default();
+    log.iter().for_each(|stored| repairs.note(&alice(), stored));
+    let mut chain = Chain::start(&alice()).with_repairs(repairs);
+    log.iter().for_each(|stored| drop(chain.accept(stored).unwrap()));
+    assert_eq!(chain.version, 10);
+    let mut turns: Value = serde_json::from_slice(SEVERAL_TURNS).unwrap();
+    turns["prev"] = json!(chain.digest.unwrap().to_string());
+    for (first, kind) in [(8, Some("gap")), (12, Some("gap")), (11, None)] {
+        turns["first"] = json!(first);
+        let accepted = chain.clone().accept(&stored(50, turns.to_string()));
+        assert_eq!(accepted.err().map(|damage| damage.kind()), kind);
+    }
+    repair["first"] = json!(7);
+    log[3].bytes = repair.to_string().into_bytes().into();
+    assert_eq!(folded(&log).unwrap_err().kind(), "gap");
+}
+
+/// Numbers of lost records that a store gives away again belong to the new records.
+#[test]
+fn a_repair_passes_over_its_stretch_and_no_number_elsewhere() {
+    let place = |at: u64| Place { position: Position(at), digest: Digest::of(at.to_string()) };
+    let lost = |at: u64| Skipped { position: Some(Position(at)), digest: Some(Digest::of("lost")) };
+    let repair = |resumes| Repair {
+        skips: vec![Skip {
+            after: Some(place(10)),
+            skipped: vec![lost(8), lost(12), lost(30)],
+            resumes,
+        }],
+        reason: "a test".to_owned(),
+        by: None,
+        at: 0,
+    };
+    let passed = |repairs: &Repairs| -> Vec<u64> {
+        (1..40).filter(|at| repairs.pass(Position(*at))).collect()
+    };
+    assert_eq!(
+        passed(&Repairs::default().with(repair(Some(place(20))))),
+        (11..20).collect::<Vec<_>>()
+    );
+    assert_eq!(passed(&Repairs::default().with(repair(None))), [12, 30]);
+}
+
 #[test]
 fn a_repair_of_another_form_is_no_record() {
     for (member, value) in [

@@ -5,3 +5,4 @@ mod embedded;
 mod jetstream;
 mod kit;
 mod shared;
+mod witnesses;

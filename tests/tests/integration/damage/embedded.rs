@@ -104,16 +104,16 @@ fn damage(file: &File) -> Vec<Case> {
 
     let at = file.at("typed", 5);
     file.alter(at, "\"amount\":8", "\"amount\":\"eight\"");
-    cases.push(case("typed", vec![(at, "unreadable")], vec![at], (4, 7), (4, 7)));
+    cases.push(case("typed", vec![(at, "unreadable")], vec![at], (4, 7), (5, 7)));
 
     file.drop(file.at("shortened-kept", 4));
     let at = file.at("shortened-kept", 5);
     file.drop(at);
-    cases.push(case("shortened-kept", vec![(at, "log-behind")], vec![at], (3, 3), (3, 3)));
+    cases.push(case("shortened-kept", vec![(at, "log-behind")], vec![at], (3, 3), (5, 3)));
 
     let at = file.at("last-kept", 5);
     file.alter(at, "\"amount\":8", "\"amount\":9");
-    cases.push(case("last-kept", vec![(at, "log-behind")], vec![at], (4, 7), (4, 7)));
+    cases.push(case("last-kept", vec![(at, "log-behind")], vec![at], (4, 7), (5, 7)));
 
     let (third, fifth) = (file.at("twice", 3), file.at("twice", 5));
     file.set(third, b"{}");

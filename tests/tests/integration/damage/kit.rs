@@ -202,6 +202,8 @@ fn release(host: &HostProcess, case: &Case) {
     assert_eq!(status, 0, "{case:?}: {said}");
     assert!(out.starts_with(&format!("{actor} goes on at version {}; ", case.after.0)), "{out}");
     assert_eq!(state(host, case.id, ""), Ok(case.after), "{case:?}");
+    let then = state(host, case.id, &format!("?version={}", case.after.0));
+    assert_eq!(then, Ok(case.after), "{case:?}");
     assert_eq!(pay(host, case.id, MORE), Ok(case.after.0 + 1), "{case:?}");
     let (status, _, said) = at(host, &arguments);
     assert!(status == 2 && said.contains("nothing is to be skipped"), "{said}");
