@@ -5,8 +5,10 @@
 
 pub mod actors;
 pub mod audit;
+pub mod bundle;
 pub mod client;
 pub mod completions;
+pub mod deploy;
 pub mod deployments;
 pub mod doctor;
 pub mod events;
@@ -15,6 +17,7 @@ pub mod hints;
 pub mod model;
 pub mod print;
 pub mod release;
+pub mod rollback;
 pub mod run;
 pub mod send;
 pub mod sleep;
@@ -62,7 +65,11 @@ enum Command {
     Release(release::Args),
     /// Read everything that is stored and name what is wrong.
     Audit(audit::Args),
-    /// Show what the host serves.
+    /// Deploy a model to the running hosts.
+    Deploy(deploy::Args),
+    /// Go back to what was deployed before.
+    Rollback(rollback::Args),
+    /// Show what was deployed, and where it is served.
     Deployments(deployments::Args),
     /// Check a model, and make from it what others need.
     Model(model::Args),
@@ -115,6 +122,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sleep(args) => sleep::run(args).await,
         Command::Release(args) => release::run(args).await,
         Command::Audit(args) => Box::pin(audit::run(args)).await,
+        Command::Deploy(args) => deploy::run(args).await,
+        Command::Rollback(args) => rollback::run(args).await,
         Command::Deployments(args) => deployments::run(args).await,
         Command::Model(args) => model::run(args).await,
         Command::Test(args) => Box::pin(test::run(args)).await,

@@ -69,6 +69,8 @@ pub struct Limits {
     pub record_bytes: usize,
     /// Largest body of a request, in bytes.
     pub body_bytes: usize,
+    /// Largest model with its components that is deployed at once, in bytes.
+    pub deploy_bytes: usize,
     /// How long a caller waits who does not say.
     pub default_timeout: Duration,
     /// Longest that a caller may wait.
@@ -116,6 +118,7 @@ impl Default for Limits {
             max_awake: 100_000,
             record_bytes: crate::store::DEFAULT_RECORD_LIMIT,
             body_bytes: 1 << 20,
+            deploy_bytes: 128 << 20,
             default_timeout: Duration::from_secs(10),
             max_timeout: Duration::from_secs(300),
             conflict_retries: 8,

@@ -3,10 +3,17 @@
 //! Activation is one durable step: a deployment record with the next number of its context. A
 //! host serves the newest deployment of each context that the store holds.
 
-mod gates;
+pub mod ahead;
+pub mod faults;
+pub mod gates;
+pub mod news;
+pub mod order;
 mod registry;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use aether_wit::{Digest, Model, diff};
 
@@ -20,7 +27,7 @@ use crate::{
     vm::{Behaviour, Component, Sandbox},
 };
 
-use registry::Registry;
+pub use registry::{LoadError, Registry};
 
 /// A model with its components, compiled and checked against it.
 #[derive(Debug)]
@@ -88,10 +95,15 @@ impl Candidate {
         deployment.model == self.model.digest && deployment.components == self.components()
     }
 
-    fn serve(self, env: &Env, deployment: Deployment) -> Served {
+    /// What is served with it as `deployment`; the actors of `former` that are awake go over.
+    #[must_use]
+    pub fn serve(self, env: &Env, deployment: Deployment, former: Option<&Served>) -> Served {
         let realms = self.behaviours.into_iter().filter_map(|(name, behaviour)| {
             let aggregate = self.model.aggregates.get(&name)?;
-            let realm = Realm::new(&deployment, &self.model, aggregate, behaviour, &env.limits);
+            let actors = former.and_then(|former| former.realms.get(&name));
+            let actors = actors.map(|realm| realm.actors.clone()).unwrap_or_default();
+            let (model, limits) = (&self.model, &env.limits);
+            let realm = Realm::new(&deployment, model, aggregate, behaviour, limits, actors);
             Some((name, Arc::new(realm)))
         });
         Served { realms: realms.collect(), model: self.model.clone(), deployment }
@@ -131,7 +143,7 @@ pub async fn at_start(
         if !served.contains_key(&context)
             && let Some(newest) = registry.deployments(&context).await?.pop()
         {
-            let now = registry.load(&newest).await?.serve(env, newest);
+            let now = registry.load(&newest).await?.serve(env, newest, None);
             served.insert(context, Arc::new(now));
         }
     }
@@ -153,9 +165,9 @@ pub async fn stored(
         let Some(newest) = registry.deployments(&context).await?.pop() else { continue };
         match registry.load(&newest).await {
             Ok(candidate) => {
-                served.insert(context, Arc::new(candidate.serve(env, newest)));
+                served.insert(context, Arc::new(candidate.serve(env, newest, None)));
             }
-            Err(error) => faults.push((context, error)),
+            Err(error) => faults.push((context, error.into())),
         }
     }
     Ok((served, faults))
@@ -185,11 +197,11 @@ async fn start_bundle(
     let history = registry.deployments(&context).await?;
     let Some(active) = history.last() else {
         let first = activate(env, registry, bundle, &candidate, 1).await?;
-        return Ok(candidate.serve(env, first));
+        return Ok(candidate.serve(env, first, None));
     };
     if candidate.is(active) {
         let active = active.clone();
-        return Ok(candidate.serve(env, active));
+        return Ok(candidate.serve(env, active, None));
     }
     if let Some(former) = history.iter().rev().find(|former| candidate.is(former)) {
         tracing::warn!(
@@ -198,7 +210,7 @@ async fn start_bundle(
             former.number,
             active.number
         );
-        let served = registry.load(active).await?.serve(env, active.clone());
+        let served = registry.load(active).await?.serve(env, active.clone(), None);
         return Ok(served);
     }
     let old = registry.model(active).await?;
@@ -210,7 +222,7 @@ async fn start_bundle(
         )));
     }
     let next = activate(env, registry, bundle, &candidate, active.number + 1).await?;
-    Ok(candidate.serve(env, next))
+    Ok(candidate.serve(env, next, None))
 }
 
 fn refuse_breaking(file: &str, old: &Model, new: &Model, active: u64) -> Result<(), StartError> {
@@ -231,6 +243,15 @@ fn refuse_breaking(file: &str, old: &Model, new: &Model, active: u64) -> Result<
     )))
 }
 
+async fn refuse_scenarios(candidate: &Candidate) -> Result<(), StartError> {
+    let verdict = gates::scenarios(candidate).await;
+    if verdict.outcome == gates::Outcome::Passed {
+        return Ok(());
+    }
+    let shown = verdict.lines.join("\n");
+    Err(StartError(format!("{shown}\nit is not deployed: nothing was changed")))
+}
+
 /// Passes the gates, then writes model, components and the deployment record.
 async fn activate(
     env: &Env,
@@ -239,15 +260,20 @@ async fn activate(
     candidate: &Candidate,
     number: u64,
 ) -> Result<Deployment, StartError> {
-    gates::scenarios(candidate).await?;
-    registry.put(bundle).await?;
+    refuse_scenarios(candidate).await?;
+    registry.put(bundle).await.map_err(LoadError::Away)?;
     let deployment = Deployment {
         number,
         context: candidate.model.context.clone(),
         model: candidate.model.digest,
         components: candidate.components(),
         at: clock::unix_ms(),
-        by: format!("aether run {}", bundle.file),
+        by: "aether run".to_owned(),
+        because: String::new(),
+        origin: bundle.file.clone(),
+        again: None,
+        forced: BTreeSet::new(),
+        replayed: Vec::new(),
     };
     match step!("deploy.activate", env.store.activate(&deployment).await) {
         Ok(()) => {

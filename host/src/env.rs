@@ -11,6 +11,7 @@ use crate::{
     address::Address,
     clock,
     config::Limits,
+    deploy::{faults::Faults, news::News},
     failure::{Code, Failure},
     metrics::Metrics,
     record::Damage,
@@ -27,6 +28,10 @@ pub struct Env {
     pub metrics: Arc<Metrics>,
     /// The limits of the host.
     pub limits: Limits,
+    /// What is heard and said of deployments.
+    pub news: News,
+    /// What components have failed.
+    pub faults: Faults,
     quarantined: RwLock<Marks>,
     /// Held while the marks of the store are asked for.
     learning: tokio::sync::Mutex<()>,
@@ -75,6 +80,8 @@ impl Env {
             store,
             metrics,
             limits,
+            news: News::default(),
+            faults: Faults::default(),
             quarantined: RwLock::default(),
             learning: tokio::sync::Mutex::default(),
             repaired: RwLock::default(),

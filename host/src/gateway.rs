@@ -26,10 +26,11 @@ use crate::{
         release::{Order, Released},
     },
     command::{ActorEntry, ActorsPage, Command, EventsPage, FeedEvent, Query, Reply, StateView},
+    deploy::{self, order::Words},
     failure::Failure,
-    host::Host,
+    host::{Host, Rollouts},
     metrics::Metrics,
-    store::{Deployment, Quarantine},
+    store::Quarantine,
 };
 
 /// Events of a context as they are told to a caller.
@@ -66,8 +67,10 @@ pub trait Service: Send + Sync + 'static {
     fn awake(&self, limit: usize) -> Vec<ActorEntry>;
     /// See [`Host::feed`].
     async fn feed(&self, context: &str, cursor: Option<&str>) -> Result<Feed, Failure>;
-    /// See [`Host::deployments`].
-    fn deployments(&self) -> Vec<Deployment>;
+    /// See [`Host::rollouts`].
+    async fn rollouts(&self) -> Result<Rollouts, Failure>;
+    /// See [`Host::deploy`].
+    fn deploy(&self, order: deploy::order::Order) -> Words;
     /// See [`Host::ready`].
     async fn ready(&self) -> Result<(), String>;
     /// See [`Host::metrics`].
@@ -131,8 +134,12 @@ impl Service for Host {
         Self::feed(self, context, cursor).await
     }
 
-    fn deployments(&self) -> Vec<Deployment> {
-        Self::deployments(self)
+    async fn rollouts(&self) -> Result<Rollouts, Failure> {
+        Self::rollouts(self).await
+    }
+
+    fn deploy(&self, order: deploy::order::Order) -> Words {
+        Self::deploy(self, order)
     }
 
     async fn ready(&self) -> Result<(), String> {

@@ -78,7 +78,7 @@ pub async fn state_at(
                 fold(&mut guest, state, &events, env.limits.replay_budget).await.map_err(fault)?;
         }
         if at >= version {
-            return Ok(View { version, state });
+            return Ok(View { realm: realm.clone(), version, state });
         }
     }
 }

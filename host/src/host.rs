@@ -1,6 +1,9 @@
 //! A running host: what faces, tests and embedding programs hold.
 
 mod operate;
+mod rollout;
+
+pub use rollout::Rollouts;
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aether_wit::{Model, report::nearest};
+use aether_wit::Model;
 use futures::{StreamExt as _, stream::BoxStream};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -30,9 +33,10 @@ use crate::{
     env::Env,
     failure::{Code, Failure},
     feed, history,
-    json::{PackedCase, Reader, canonical, write},
+    json::write,
     mailbox::{Cell, Job, View},
     metrics::Metrics,
+    prepare::{missing, prepare},
     router,
     served::{Realm, Served},
     store::{
@@ -40,12 +44,9 @@ use crate::{
         embedded::{EmbeddedOptions, EmbeddedStore},
         jetstream::JetStreamStore,
     },
-    turn::Prepared,
     vm::Sandbox,
+    wake::NEWER,
 };
-
-/// Longest id of a command, in bytes: room for any UUID, ULID or path of a caller's own.
-pub const MAX_COMMAND_ID_BYTES: usize = 256;
 
 /// How often a host tells others that it lives. A third of the 15 s that a store believes it.
 const PRESENCE_PERIOD: Duration = Duration::from_secs(5);
@@ -58,8 +59,6 @@ const ASLEEP_AT_ONCE: usize = 256;
 
 /// What the store is given to close, at the least, when the time to drain is over.
 const CLOSE: Duration = Duration::from_secs(2);
-
-const SUPERSEDED: &str = "another host has activated a newer deployment than this host serves: start it again without a model, or with the newer one";
 
 /// How often a shared store is asked again by a read that waits for a version.
 const MIN_VERSION_POLL: Duration = Duration::from_millis(50);
@@ -77,11 +76,30 @@ struct Inner {
     config: Config,
     env: Arc<Env>,
     sandbox: Sandbox,
-    served: RwLock<BTreeMap<String, Arc<Served>>>,
+    contexts: RwLock<Contexts>,
     draining: AtomicBool,
     stop: CancellationToken,
-    /// Another host has activated a newer deployment than one that is served here.
-    superseded: AtomicBool,
+    /// Held while what is served changes.
+    adopting: tokio::sync::Mutex<()>,
+    /// Held while a deployment is ordered here.
+    ordering: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What is served, and what ought to be.
+#[derive(Debug, Default)]
+struct Contexts {
+    served: BTreeMap<String, Arc<Served>>,
+    unable: BTreeMap<String, Unable>,
+    /// Number of the closing that is obeyed, per context.
+    closed: BTreeMap<String, u64>,
+}
+
+/// A deployment that this host cannot serve: then it serves no actor of the context, rather than
+/// with older code.
+#[derive(Debug, Clone)]
+struct Unable {
+    number: u64,
+    why: Arc<str>,
 }
 
 /// A model with its component files, to be deployed at start.
@@ -139,15 +157,17 @@ impl Host {
             config,
             env,
             sandbox,
-            served: RwLock::new(served),
+            contexts: RwLock::new(Contexts { served, ..Contexts::default() }),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
-            superseded: AtomicBool::new(false),
+            adopting: tokio::sync::Mutex::default(),
+            ordering: Arc::default(),
         }));
         // A mark may be all that tells of a lost tail: without the marks nothing may be served.
         host.learn_marks().await.map_err(|e| StartError(e.to_string()))?;
         tokio::spawn(sweep(Arc::downgrade(&host.0), host.0.stop.clone()));
         tokio::spawn(be_present(Arc::downgrade(&host.0), host.0.stop.clone()));
+        tokio::spawn(rollout::follow(Arc::downgrade(&host.0), host.0.stop.clone()));
         Ok(host)
     }
 
@@ -183,16 +203,14 @@ impl Host {
         let actor = &query.actor;
         let realm = self.realm(actor.context(), actor.aggregate())?;
         let view = match query.version {
-            Some(version) => {
-                history::state_at(&self.0.env, &realm, actor, version, query.deadline).await?
-            }
+            Some(version) => self.state_at(realm, actor, version, query.deadline).await?,
             None => self.view(&realm, &query).await?,
         };
         Ok(StateView {
             actor: actor.clone(),
             version: view.version,
-            state: write(&realm.plans().state, &view.state),
-            component: realm.behaviour.component(),
+            state: write(&view.realm.plans().state, &view.state),
+            component: view.realm.behaviour.component(),
         })
     }
 
@@ -292,13 +310,13 @@ impl Host {
     /// The models that are served, ordered by context.
     #[must_use]
     pub fn models(&self) -> Vec<Arc<Model>> {
-        self.served().values().map(|served| served.model.clone()).collect()
+        self.contexts().served.values().map(|served| served.model.clone()).collect()
     }
 
     /// What is served of each context.
     #[must_use]
     pub fn deployments(&self) -> Vec<Deployment> {
-        self.served().values().map(|served| served.deployment.clone()).collect()
+        self.contexts().served.values().map(|served| served.deployment.clone()).collect()
     }
 
     /// Whether commands can be taken now; if not, why.
@@ -309,8 +327,8 @@ impl Host {
         if self.0.draining.load(Ordering::Relaxed) {
             return Err("the host is stopping".to_owned());
         }
-        if self.0.superseded.load(Ordering::Relaxed) {
-            return Err(SUPERSEDED.to_owned());
+        if let Some((context, unable)) = self.contexts().unable.first_key_value() {
+            return Err(format!("context `{context}`: {}", unable.why));
         }
         let check = tokio::time::timeout(Duration::from_secs(2), self.0.env.store.check());
         match check.await {
@@ -373,6 +391,35 @@ impl Host {
                 "the store was still at work when the time to drain was over; what was acknowledged is stored"
             );
         }
+    }
+
+    async fn state_at(
+        &self,
+        mut realm: Arc<Realm>,
+        actor: &Address,
+        version: u64,
+        deadline: Instant,
+    ) -> Result<View, Failure> {
+        let env = &self.0.env;
+        loop {
+            let shown = history::state_at(env, &realm, actor, version, deadline).await;
+            match shown {
+                Err(failure) if failure.reason == Some(NEWER) => {
+                    let number = realm.deployment + 1;
+                    if !env.news.await_deployment(&realm, number, deadline).await {
+                        return Err(failure);
+                    }
+                    realm = self.realm(actor.context(), actor.aggregate())?;
+                }
+                shown => return shown,
+            }
+        }
+    }
+
+    /// Its id among the hosts of the store: new at every start.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
     }
 
     async fn view(&self, realm: &Arc<Realm>, query: &Query) -> Result<View, Failure> {
@@ -440,9 +487,6 @@ impl Host {
             let why = "the host is stopping; this request stored nothing, ask another one";
             return refused(Code::Unavailable, why.to_owned());
         }
-        if self.0.superseded.load(Ordering::Relaxed) {
-            return refused(Code::Unavailable, SUPERSEDED.to_owned());
-        }
         let limit = self.0.config.limits.max_awake;
         while self.awake_count() >= limit && realm.actors.get(actor).is_none() {
             let longest = self.realms().into_iter().filter_map(|realm| {
@@ -469,7 +513,7 @@ impl Host {
     }
 
     fn awake_count(&self) -> usize {
-        self.served().values().flat_map(|s| s.realms.values()).map(|realm| realm.actors.len()).sum()
+        self.realms().iter().map(|realm| realm.actors.len()).sum()
     }
 
     fn lost(&self, actor: &Address, why: &str) -> Failure {
@@ -480,28 +524,17 @@ impl Host {
 
     /// Learns what this and other hosts have marked, released and repaired.
     async fn learn_marks(&self) -> Result<(), StoreError> {
-        let contexts: Vec<_> = self.served().keys().cloned().collect();
+        let contexts: Vec<_> = self.contexts().served.keys().cloned().collect();
         self.0.env.learn_marks(&contexts).await
     }
 
-    /// Looks whether another host has activated something newer than what is served here: then
-    /// nothing may be decided with the old code any more.
-    async fn note_deployments(&self) -> Result<(), StoreError> {
-        for served in self.deployments() {
-            let newest = self.0.env.store.deployments(&served.context).await?.pop();
-            if let Some(newest) = newest.filter(|newest| newest.number > served.number)
-                && !self.0.superseded.swap(true, Ordering::Relaxed)
-            {
-                tracing::error!(context = %served.context, served = served.number, newest = newest.number, "{SUPERSEDED}");
-            }
-        }
-        Ok(())
-    }
-
     fn context(&self, context: &str) -> Result<Arc<Served>, Failure> {
-        let served = self.served();
-        served.get(context).cloned().ok_or_else(|| {
-            let known = served.keys().map(String::as_str);
+        let contexts = self.contexts();
+        if let Some(unable) = contexts.unable.get(context) {
+            return Err(Failure::new(Code::Unavailable, &*unable.why));
+        }
+        contexts.served.get(context).cloned().ok_or_else(|| {
+            let known = contexts.served.keys().map(String::as_str);
             Failure::new(Code::Unknown, missing("context", context, known))
         })
     }
@@ -516,74 +549,13 @@ impl Host {
     }
 
     fn realms(&self) -> Vec<Arc<Realm>> {
-        self.served().values().flat_map(|served| served.realms.values().cloned()).collect()
+        let contexts = self.contexts();
+        contexts.served.values().flat_map(|served| served.realms.values().cloned()).collect()
     }
 
-    fn served(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Served>>> {
-        self.0.served.read().unwrap_or_else(PoisonError::into_inner)
+    fn contexts(&self) -> std::sync::RwLockReadGuard<'_, Contexts> {
+        self.0.contexts.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// `name` is not among `known`: which it may have been.
-fn missing<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    let shown: String = name.chars().take(80).collect();
-    match nearest(name, known.clone()) {
-        Some(near) => format!("there is no {what} called `{shown}`; did you mean `{near}`?"),
-        None => {
-            let known: Vec<_> = known.map(|name| format!("`{name}`")).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            format!("there is no {what} called `{shown}`; there are: {known}")
-        }
-    }
-}
-
-/// A caller's command, checked against the model.
-fn prepare(realm: &Realm, command: Command) -> Result<Prepared, Failure> {
-    let commands = &realm.plans().commands;
-    let (case, (name, plan)) = commands
-        .index_of(&command.name)
-        .and_then(|case| Some((case, commands.get(case)?)))
-        .ok_or_else(|| {
-            let known = commands.cases.iter().map(|(name, _)| &**name);
-            let what = format!("command of `{}/{}`", realm.context, realm.aggregate);
-            Failure::new(Code::Unknown, missing(&what, &command.name, known)).for_actor(&command.to)
-        })?;
-    let invalid = |why: String| {
-        let failure = Failure::new(Code::Invalid, why).for_actor(&command.to);
-        match &command.id {
-            Some(id) => failure.for_command(id),
-            None => failure,
-        }
-    };
-    if let Some(id) =
-        command.id.as_ref().filter(|id| id.is_empty() || id.len() > MAX_COMMAND_ID_BYTES)
-    {
-        return Err(invalid(format!(
-            "the command id has {} bytes: expected 1 to {MAX_COMMAND_ID_BYTES}",
-            id.len()
-        )));
-    }
-    let json = command.fields.get().as_bytes();
-    let fields = Reader::Caller.read(plan, json).map_err(|error| {
-        invalid(format!("the fields of command `{name}` do not fit the model: {error}"))
-    })?;
-    let canonical = canonical(plan, json).unwrap_or_default();
-    let id_by_caller = command.id.is_some();
-    let id = command.id.unwrap_or_else(|| Uuid::now_v7().to_string());
-    Ok(Prepared {
-        correlation: command.correlation.unwrap_or_else(|| id.clone()),
-        id,
-        id_by_caller,
-        name: name.clone(),
-        case: PackedCase { case, fields },
-        digest: aether_wit::Digest::of(canonical),
-        expected_version: command.expected_version,
-        causation: command.causation,
-        by: command.by,
-        at: command.at,
-        seed: command.seed.unwrap_or_else(rand::random),
-        deadline: command.deadline,
-    })
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, StartError> {
@@ -606,7 +578,13 @@ fn presence(id: &str, serves: BTreeMap<String, u64>) -> Presence {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let machine = if machine.trim().is_empty() { "this machine" } else { machine.trim() };
     let place = format!("process {} on {machine}", std::process::id());
-    Presence { host: id.to_owned(), place, serves }
+    Presence {
+        host: id.to_owned(),
+        place,
+        serves,
+        unable: BTreeMap::new(),
+        closed: BTreeMap::new(),
+    }
 }
 
 /// Tells others that this host lives while it starts, which may take as long as compiling does.
@@ -619,7 +597,7 @@ async fn keep_announcing(env: &Env, here: &Presence) -> Infallible {
     }
 }
 
-/// Tells others that this host lives, and learns what they have marked and deployed.
+/// Tells others that this host lives, and learns what they have marked.
 async fn be_present(inner: std::sync::Weak<Inner>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(PRESENCE_PERIOD)).await.is_some() {
         let Some(inner) = inner.upgrade() else { return };
@@ -628,11 +606,9 @@ async fn be_present(inner: std::sync::Weak<Inner>, stop: CancellationToken) {
             host.0.env.record_marks().await;
             continue;
         }
-        let serves = host.deployments().into_iter().map(|d| (d.context, d.number)).collect();
         let round = async {
-            host.0.env.store.announce(&presence(&host.0.id, serves)).await?;
-            host.learn_marks().await?;
-            host.note_deployments().await
+            host.0.env.store.announce(&host.presence()).await?;
+            host.learn_marks().await
         };
         match stop.run_until_cancelled(round).await {
             Some(Err(error)) => {

@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod logging;
 pub mod mailbox;
 pub mod metrics;
+pub mod prepare;
 pub mod record;
 pub mod router;
 pub mod scenario;

@@ -19,8 +19,10 @@ use crate::{
     env::Env,
     failure::{Code, Failure},
     json::Packed,
+    prepare::Prepared,
+    router::Actors,
     served::Realm,
-    turn::{Prepared, turn},
+    turn::turn,
     wake::{Standing, Vm, restore},
 };
 
@@ -33,11 +35,15 @@ pub enum Job {
     Read(Consistency, Instant, oneshot::Sender<Result<View, Failure>>),
     /// Fall asleep when everything before this is done.
     Sleep(oneshot::Sender<()>),
+    /// Say when everything before this is done.
+    Pass(oneshot::Sender<()>),
 }
 
 /// A state and its version.
 #[derive(Debug, Clone)]
 pub struct View {
+    /// Under which it was folded: only its plans can read the state.
+    pub realm: Arc<Realm>,
     /// The version.
     pub version: u64,
     /// The state there.
@@ -65,6 +71,8 @@ struct Inner {
     queue: VecDeque<Job>,
     phase: Phase,
     used: Instant,
+    /// The actor folded by the code that will serve it next, to go over to between two jobs.
+    next: Option<Box<Vm>>,
     /// Who waits for which version.
     waiters: Vec<(u64, oneshot::Sender<()>)>,
 }
@@ -87,6 +95,7 @@ impl Cell {
             queue: VecDeque::new(),
             phase: Phase::Idle(None),
             used: clock::now(),
+            next: None,
             waiters: Vec::new(),
         };
         Self { actor, inner: Mutex::new(inner) }
@@ -113,7 +122,7 @@ impl Cell {
             return Err(NotTaken::Closed(job));
         }
         let full = inner.queue.len() >= realm.runtime.mailbox as usize;
-        if full && !matches!(job, Job::Sleep(_)) {
+        if full && !matches!(job, Job::Sleep(_) | Job::Pass(_)) {
             return Err(NotTaken::Full(job));
         }
         env.metrics.mailbox_depth(inner.queue.len());
@@ -141,7 +150,7 @@ impl Cell {
             Phase::Idle(Some(vm))
                 if !matches!(vm.standing, Standing::Waking { .. }) && !vm.is_outdated(env) =>
             {
-                Some(View { version: vm.chain.version, state: vm.state.clone() })
+                Some(vm.view())
             }
             _ => None,
         }
@@ -168,6 +177,49 @@ impl Cell {
             _ => inner.waiters.push((version, tell)),
         }
         told
+    }
+
+    /// Keeps the actor as the next deployment's code has folded it, until that code serves.
+    pub fn keep_next(&self, next: Box<Vm>) {
+        let mut inner = self.lock();
+        if !matches!(inner.phase, Phase::Closed) {
+            inner.next = Some(next);
+        }
+    }
+
+    /// Goes over to the realm that serves now, if nothing is being done: a VM of the former one
+    /// makes way for the one that was folded for it, or falls asleep. Whoever works goes over
+    /// before the next job.
+    pub fn go_over(self: &Arc<Self>, env: &Env, actors: &Actors) {
+        let mut inner = self.lock();
+        let Phase::Idle(idle) = &mut inner.phase else { return };
+        let Some(vm) = idle.take_if(|vm| vm.realm.is_superseded()) else { return };
+        let next = inner.next.take().filter(|next| fits(next, env));
+        let awake = next.is_some();
+        inner.phase = match next {
+            Some(mut next) => {
+                next.take_over(env);
+                Phase::Idle(Some(next))
+            }
+            None => Phase::Closed,
+        };
+        drop(inner);
+        // The router looks at cells while it holds a shard: never the other way round.
+        if !awake {
+            actors.remove(self);
+        }
+        vm.forget(env);
+    }
+
+    /// Waits until what is being done now is done. Nothing that begins later counts.
+    pub async fn pass(self: &Arc<Self>, env: &Arc<Env>, realm: &Arc<Realm>) {
+        if !matches!(self.lock().phase, Phase::Running) {
+            return;
+        }
+        let (tell, told) = oneshot::channel();
+        if self.post(env, realm, Job::Pass(tell)).is_ok() {
+            let _ = told.await;
+        }
     }
 
     /// How long nothing has been asked of the actor; `None` while it works.
@@ -218,8 +270,11 @@ impl Work<'_> {
                     self.fall_asleep(&mut vm).await;
                     asleep.push(tell);
                 }
+                Some(Job::Pass(tell)) => {
+                    let _ = tell.send(());
+                }
                 Some(Job::Turn(command, answer)) => {
-                    let _ = answer.send(self.command(&mut vm, &command).await);
+                    let _ = answer.send(self.command(&mut vm, *command).await);
                 }
                 Some(Job::Read(consistency, deadline, answer)) => {
                     let _ = answer.send(self.read(&mut vm, consistency, deadline).await);
@@ -258,6 +313,7 @@ impl Work<'_> {
         let Some(mut vm) = vm.take() else { return };
         if vm.chain.version > vm.snapshot_version
             && !vm.is_outdated(self.env)
+            && !vm.realm.is_superseded()
             && let Some(due) = vm.snapshot()
         {
             due.keep(self.env).await;
@@ -269,24 +325,34 @@ impl Work<'_> {
     async fn command(
         &self,
         vm: &mut Option<Box<Vm>>,
-        command: &Prepared,
+        mut command: Prepared,
     ) -> Result<Reply, Failure> {
         let begun = clock::now();
-        let result = self.turn(vm, command).await;
+        let result = self.turn(vm, &mut command).await;
         let (realm, outcome) = (self.realm, command::outcome_word(&result));
         self.env.metrics.turn(&realm.context, &realm.aggregate, outcome, begun.elapsed());
         result.map_err(|failure| failure.for_command(&command.id))
     }
 
-    async fn turn(&self, vm: &mut Option<Box<Vm>>, command: &Prepared) -> Result<Reply, Failure> {
+    async fn turn(
+        &self,
+        vm: &mut Option<Box<Vm>>,
+        command: &mut Prepared,
+    ) -> Result<Reply, Failure> {
         if clock::now() >= command.deadline {
             let detail = "the command waited in the mailbox until its deadline; nothing was stored, try again later";
             return Err(Failure::new(Code::Overloaded, detail).for_actor(self.cell.actor()));
         }
-        let awake = self.awake(vm, command.deadline).await?;
-        let result = turn(self.env, awake, command).await;
-        self.drop_if_quarantined(vm, &result);
-        result
+        loop {
+            let awake = self.awake(vm, command.deadline).await?;
+            command.renew(&awake.realm).map_err(|f| f.for_actor(self.cell.actor()))?;
+            let result = turn(self.env, awake, command).await;
+            if self.is_newer_served(awake, command.deadline).await {
+                continue;
+            }
+            self.drop_if_quarantined(vm, &result);
+            return result;
+        }
     }
 
     async fn read(
@@ -295,26 +361,45 @@ impl Work<'_> {
         consistency: Consistency,
         deadline: Instant,
     ) -> Result<View, Failure> {
-        let awake = self.awake(vm, deadline).await?;
-        let result = async {
-            awake.settle(self.env, deadline).await?;
-            if consistency == Consistency::Linearizable {
-                awake.is_current(self.env, deadline).await?;
+        loop {
+            let awake = self.awake(vm, deadline).await?;
+            let result = async {
+                awake.settle(self.env, deadline).await?;
+                if consistency == Consistency::Linearizable {
+                    awake.is_current(self.env, deadline).await?;
+                }
+                Ok(awake.view())
             }
-            Ok(View { version: awake.chain.version, state: awake.state.clone() })
+            .await;
+            if self.is_newer_served(awake, deadline).await {
+                continue;
+            }
+            self.drop_if_quarantined(vm, &result);
+            return result;
         }
-        .await;
-        self.drop_if_quarantined(vm, &result);
-        result
     }
 
-    /// The VM, made if there is none. It may still have to read the rest of its log.
+    /// If the VM has met a record of a newer deployment: whether this host serves that before the
+    /// deadline, so that what was begun can be done again under it.
+    async fn is_newer_served(&self, vm: &mut Vm, deadline: Instant) -> bool {
+        match vm.met.take() {
+            Some(number) => self.env.news.await_deployment(&vm.realm, number, deadline).await,
+            None => false,
+        }
+    }
+
+    /// The VM of the code that serves now, made if there is none. It may still have to read the
+    /// rest of its log.
     async fn awake<'v>(
         &self,
         vm: &'v mut Option<Box<Vm>>,
         deadline: Instant,
     ) -> Result<&'v mut Vm, Failure> {
         let actor = self.cell.actor();
+        let realm = self.realm.current().map_err(|why| {
+            *vm = None;
+            Failure::new(Code::Unavailable, &*why).for_actor(actor)
+        })?;
         if let Err(failure) = self.env.refuse_quarantined(actor) {
             *vm = None;
             return Err(failure);
@@ -323,16 +408,24 @@ impl Work<'_> {
         if let Some(outdated) = vm.take_if(|vm| vm.is_outdated(self.env)) {
             outdated.forget(self.env);
         }
+        if let Some(former) = vm.take_if(|vm| !Arc::ptr_eq(&vm.realm, &realm)) {
+            former.forget(self.env);
+            let next = self.cell.lock().next.take();
+            *vm = next.filter(|next| Arc::ptr_eq(&next.realm, &realm) && fits(next, self.env));
+            if let Some(next) = vm {
+                next.take_over(self.env);
+            }
+        }
         let awake = match vm.take() {
             Some(awake) => awake,
-            None => Box::new(restore(self.env, self.realm, actor, deadline).await?),
+            None => Box::new(restore(self.env, &realm, actor, deadline).await?),
         };
         Ok(vm.insert(awake))
     }
 
     /// Keeps a snapshot when one is due, without making the next command wait for it.
     fn snapshot_if_due(&self, vm: &mut Vm) {
-        let due_at = vm.snapshot_version + self.realm.runtime.snapshot_every;
+        let due_at = vm.snapshot_version + vm.realm.runtime.snapshot_every;
         if vm.chain.version >= due_at
             && !vm.is_outdated(self.env)
             && let Some(due) = vm.snapshot()
@@ -348,6 +441,11 @@ impl Work<'_> {
             *vm = None;
         }
     }
+}
+
+/// Whether a VM that was folded beforehand may serve.
+fn fits(next: &Vm, env: &Env) -> bool {
+    !next.realm.is_superseded() && !next.is_outdated(env)
 }
 
 struct CloseOnDrop<'a>(&'a Work<'a>);

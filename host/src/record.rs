@@ -253,6 +253,9 @@ pub enum Damage {
 }
 
 impl Damage {
+    /// The kind of [`Self::Unreadable`]: other code may read it.
+    pub const UNREADABLE: &str = "unreadable";
+
     /// Where the damage was found.
     #[must_use]
     pub const fn position(&self) -> Position {
@@ -281,7 +284,7 @@ impl Damage {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Unreadable { .. } => "unreadable",
+            Self::Unreadable { .. } => Self::UNREADABLE,
             Self::Format { .. } => "format",
             Self::Foreign { .. } => "foreign",
             Self::Gap { .. } => "gap",

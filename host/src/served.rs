@@ -1,6 +1,10 @@
 //! What is served: the active deployment of each context, ready to be called.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
 
 use aether_wit::{
     Digest, Model,
@@ -28,6 +32,9 @@ pub struct Served {
 }
 
 /// One aggregate as this host serves it: the law, the code, and the actors that are awake.
+///
+/// A realm is of one deployment and never changes. The next deployment's realm takes over the
+/// actors and [succeeds](Realm::succeed) it; an actor goes over between two of its turns.
 #[derive(Debug)]
 pub struct Realm {
     /// The bounded context.
@@ -44,12 +51,26 @@ pub struct Realm {
     pub snapshot_key: Digest,
     /// The model's wishes, capped by the host's limits.
     pub runtime: Runtime,
-    /// The actors of the aggregate that are awake here.
-    pub actors: Actors,
+    /// The actors of the aggregate that are awake here, of whichever deployment.
+    pub actors: Arc<Actors>,
+    /// What serves the aggregate after this realm.
+    succession: OnceLock<Succession>,
+    /// Events that nothing may append any more, because what is about to be deployed cannot read
+    /// them.
+    closed: RwLock<BTreeSet<usize>>,
     /// Per command: which events it may emit, by index.
     emits: Vec<Vec<usize>>,
     /// Per command: which rejections it may give, by index.
     rejects: Vec<Vec<usize>>,
+}
+
+/// What comes after a realm.
+#[derive(Debug, Clone)]
+enum Succession {
+    /// The same aggregate under a newer deployment.
+    Next(Arc<Realm>),
+    /// Nothing that this host can serve, and why.
+    Gone(Arc<str>),
 }
 
 /// The component gave an event or a rejection that the model does not allow for the command.
@@ -65,7 +86,7 @@ pub struct Unlawful {
 }
 
 impl Realm {
-    /// The realm of `aggregate` in a deployment.
+    /// The realm of `aggregate` in a deployment, with the actors that are awake.
     #[must_use]
     pub fn new(
         deployment: &Deployment,
@@ -73,6 +94,7 @@ impl Realm {
         aggregate: &Aggregate,
         behaviour: Arc<Behaviour>,
         limits: &Limits,
+        actors: Arc<Actors>,
     ) -> Self {
         let events = |names: &Vec<String>| {
             names.iter().filter_map(|name| aggregate.events.get_index_of(name)).collect()
@@ -91,10 +113,61 @@ impl Realm {
             snapshot_key: snapshot::key(&model.digest, &behaviour.component()),
             behaviour,
             runtime,
-            actors: Actors::default(),
+            actors,
+            succession: OnceLock::new(),
+            closed: RwLock::default(),
             emits: aggregate.commands.values().map(|command| events(&command.emits)).collect(),
             rejects: aggregate.commands.values().map(|c| rejections(&c.rejects)).collect(),
         }
+    }
+
+    /// The realm that serves the aggregate now: this one, or the newest after it.
+    ///
+    /// # Errors
+    /// Why this host does not serve the aggregate any more.
+    pub fn current(self: &Arc<Self>) -> Result<Arc<Self>, Arc<str>> {
+        let mut realm = self;
+        loop {
+            match realm.succession.get() {
+                None => return Ok(realm.clone()),
+                Some(Succession::Next(next)) => realm = next,
+                Some(Succession::Gone(why)) => return Err(why.clone()),
+            }
+        }
+    }
+
+    /// Whether another realm serves the aggregate now, or none.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.succession.get().is_some()
+    }
+
+    /// Lets `next` serve the aggregate from now on. Only the first word on what follows counts.
+    pub fn succeed(&self, next: Arc<Self>) {
+        let _ = self.succession.set(Succession::Next(next));
+    }
+
+    /// Says that this host does not serve the aggregate any more, and why.
+    pub fn give_up(&self, why: Arc<str>) {
+        let _ = self.succession.set(Succession::Gone(why));
+    }
+
+    /// Lets nothing append `events` any more.
+    pub fn close(&self, events: &BTreeSet<String>) {
+        let cases = &self.plans().events;
+        let closed = events.iter().filter_map(|name| cases.index_of(name)).collect();
+        *self.closed.write().unwrap_or_else(PoisonError::into_inner) = closed;
+    }
+
+    /// The first of `events` that nothing may append any more.
+    #[must_use]
+    pub fn closed_among(&self, events: &[PackedCase]) -> Option<&str> {
+        let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+        if closed.is_empty() {
+            return None;
+        }
+        let event = events.iter().find(|event| closed.contains(&event.case))?;
+        self.plans().events.get(event.case).map(|(name, _)| &**name)
     }
 
     /// The plans of the aggregate's values.

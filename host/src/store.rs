@@ -16,7 +16,7 @@ use std::{
 use aether_wit::Digest;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{StreamExt as _, stream::BoxStream};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -180,6 +180,38 @@ pub struct Deployment {
     pub at: u64,
     /// Who or what activated it.
     pub by: String,
+    /// Why, as that one said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub because: String,
+    /// Where the model came from: a file, as it was named there.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub origin: String,
+    /// The deployment that this one brings back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<u64>,
+    /// The gates that it did not have to pass.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub forced: BTreeSet<String>,
+    /// How far the log was replayed before, per partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replayed: Vec<u64>,
+}
+
+/// Events that no host may append any more, because a deployment that is about to be activated
+/// could not read them. It holds until a deployment has its number, whatever that deploys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Closing {
+    /// Number that the deployment is to have.
+    pub number: u64,
+    /// The context.
+    pub context: String,
+    /// The events, by aggregate, by their names in the model that is active.
+    pub events: BTreeMap<String, BTreeSet<String>>,
+    /// The host that wants to activate it.
+    pub host: String,
+    /// When, in ms since 1970.
+    pub at: u64,
 }
 
 /// Why a deployment was not activated.
@@ -227,6 +259,12 @@ pub struct Presence {
     pub place: String,
     /// Number of the deployment that it serves, per context.
     pub serves: BTreeMap<String, u64>,
+    /// Why it serves no actor of a context.
+    #[serde(default)]
+    pub unable: BTreeMap<String, String>,
+    /// Number of the [`Closing`] that it obeys, per context.
+    #[serde(default)]
+    pub closed: BTreeMap<String, u64>,
 }
 
 /// A place where records are kept. `Arc<dyn EventStore>` is shared by all of a host.
@@ -316,6 +354,23 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Writes a deployment as the newest of its context, if its number is the next one.
     async fn activate(&self, deployment: &Deployment) -> Result<(), ActivateError>;
+
+    /// Wakes up whenever another host may have deployed or closed something. A hint only: some may
+    /// be missing, and then the next look at [`Self::deployments`] shows it.
+    fn deployment_hints(&self) -> BoxStream<'static, ()> {
+        futures::stream::pending().boxed()
+    }
+
+    /// Tells all hosts to append some events no more, if the number is the next one. A store that
+    /// is not [shared](Self::is_shared) has nobody to tell.
+    async fn close_events(&self, _closing: &Closing) -> Result<(), ActivateError> {
+        Ok(())
+    }
+
+    /// What was told so for a number.
+    async fn closing(&self, _context: &str, _number: u64) -> Result<Option<Closing>, StoreError> {
+        Ok(None)
+    }
 
     /// Marks an actor as quarantined, durably. The first mark stays, unless `mark`
     /// [adds to](Quarantine::adds_to) it. One that is older than the actor's last release and names

@@ -5,51 +5,19 @@
 //! what the winner left. An answer that stores nothing (a rejection, no events) is given only at
 //! the log's last version.
 
-use std::{sync::Arc, time::Instant};
-
-use aether_wit::Digest;
-
 use crate::{
     clock,
     command::{Event, Outcome, Reply},
     env::Env,
     failure::{Code, Failure},
     json::{PackedCase, write},
+    prepare::Prepared,
     record::{CommandMeta, EventData, FORMAT, Kind, Position, Record, Stored, Turn},
     step::step,
     store::{Append, AppendError, Freshness},
     vm::{Budget, Context, Decision},
     wake::{Standing, Vm, repairs},
 };
-
-/// A command that fits the model, ready to be decided.
-#[derive(Debug, Clone)]
-pub struct Prepared {
-    /// Its id.
-    pub id: String,
-    /// Whether the caller gave the id: only then may it have been sent before.
-    pub id_by_caller: bool,
-    /// Its name in the model.
-    pub name: Arc<str>,
-    /// Which command, and the caller's fields with defaults filled in.
-    pub case: PackedCase,
-    /// Digest of what the caller said.
-    pub digest: Digest,
-    /// The version that the caller expects.
-    pub expected_version: Option<u64>,
-    /// What ties the commands of one piece of work together.
-    pub correlation: String,
-    /// What caused it.
-    pub causation: Option<String>,
-    /// The authenticated principal.
-    pub by: Option<Arc<str>>,
-    /// The host's time of receipt, ms since 1970.
-    pub at: u64,
-    /// The random number that the component sees.
-    pub seed: u64,
-    /// When the caller stops waiting.
-    pub deadline: Instant,
-}
 
 /// Takes one command through `vm`.
 ///
@@ -80,6 +48,9 @@ pub async fn turn(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Reply, F
         vm.realm.permit_events(command.case.case, &events).map_err(|e| unlawful(vm, &e))?;
         let state = vm.guest.evolve(&vm.state, &events, &mut budget).await;
         let state = state.map_err(|fault| vm.faulted(env, &fault))?;
+        if let Some(event) = vm.realm.closed_among(&events) {
+            return Err(closed(vm, event));
+        }
         let record = record(vm, command, &events);
         if let Some(stored) = append(env, vm, command, &record).await? {
             vm.state = state;
@@ -328,6 +299,14 @@ pub fn shown((version, command, event): (u64, &CommandMeta, &EventData)) -> Even
         at: command.at,
         command: command.id.clone(),
     }
+}
+
+/// What is about to be deployed could not read this event: nothing may write it any more.
+fn closed(vm: &Vm, event: &str) -> Failure {
+    vm.fail(
+        Code::Unavailable,
+        &format!("a deployment is under way whose model has no such event as `{event}`; nothing was stored, try again in a moment"),
+    )
 }
 
 fn unlawful(vm: &Vm, error: &crate::served::Unlawful) -> Failure {

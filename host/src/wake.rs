@@ -19,6 +19,7 @@ use crate::{
     failure::{Code, Failure},
     json::{Packed, PackedCase, Reader},
     ledger::Ledger,
+    mailbox::View,
     record::{Chain, Damage, Place, Position, Record, Repairs, Stored, parse},
     served::Realm,
     snapshot,
@@ -41,6 +42,9 @@ const LAST_PAUSE: Duration = Duration::from_millis(100);
 /// the caller's deadline: the next caller would begin it anew.
 const VERDICT: Duration = Duration::from_secs(60);
 
+/// The reason of a failure whose request may be tried again under a newer deployment.
+pub const NEWER: &str = "newer-deployment";
+
 /// An actor that is awake in this host.
 #[derive(Debug)]
 pub struct Vm {
@@ -60,6 +64,8 @@ pub struct Vm {
     pub snapshot_version: u64,
     /// Whether it may be asked.
     pub standing: Standing,
+    /// The deployment of a record in its log that its realm is too old for, if it met one.
+    pub met: Option<u64>,
     /// When it was made, as [`Env::era`] counts.
     era: u64,
 }
@@ -114,8 +120,32 @@ pub async fn restore(
         guest,
         snapshot_version,
         standing: Standing::Waking { unsure: env.is_unsettled(actor) },
+        met: None,
         era,
     })
+}
+
+/// An actor folded by code that does not serve yet, up to about the end of its log; none if that
+/// did not end before `deadline`, or failed: nothing is believed and nobody marked for it.
+pub async fn fold_ahead(
+    env: &Env,
+    realm: &Arc<Realm>,
+    actor: &Address,
+    deadline: Instant,
+) -> Option<Vm> {
+    let mut vm = restore(env, realm, actor, deadline).await.ok()?;
+    let mut proven = vm.chain.digest.is_none();
+    while clock::now() < deadline {
+        let read = env.store.read(actor, vm.unread(proven), Freshness::Any);
+        let page = step!("wake.read-ahead", env.ask("read", deadline, read).await).ok()?;
+        let more = page.more;
+        match vm.take_in(env, page, proven).await.ok()? {
+            Taken::Moved if more => proven = true,
+            Taken::Moved => return Some(vm),
+            Taken::Damaged(_) => return None,
+        }
+    }
+    None
 }
 
 impl Vm {
@@ -139,8 +169,7 @@ impl Vm {
         let mut proven = self.chain.digest.is_none();
         let mut pause = FIRST_PAUSE;
         loop {
-            let from = if proven { self.chain.read.0 + 1 } else { self.chain.position.0 };
-            let read = env.store.read(&self.actor, Position(from), freshness);
+            let read = env.store.read(&self.actor, self.unread(proven), freshness);
             let page = step!("wake.read", env.ask("read", deadline, read).await)?;
             let more = page.more;
             match self.take_in(env, page, proven).await? {
@@ -322,11 +351,25 @@ impl Vm {
         Ok(())
     }
 
+    /// The state as it is in memory.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let realm = self.realm.clone();
+        View { realm, version: self.chain.version, state: self.state.clone() }
+    }
+
     /// Whether its actor was marked, released or repaired since it was made, as far as this host
     /// knows: then it may stand on what does not count any more.
     #[must_use]
     pub fn is_outdated(&self, env: &Env) -> bool {
         env.era(&self.actor) != self.era
+    }
+
+    /// Makes this VM, which another one of its actor has made way for, ask the leader before it
+    /// answers: it was folded while that one still wrote.
+    pub fn take_over(&mut self, env: &Env) {
+        self.standing = Standing::Waking { unsure: true };
+        env.note_unsettled(self.actor.clone());
     }
 
     /// Lets go of the VM. If an append of it was not settled, the next one will ask the leader.
@@ -360,6 +403,11 @@ impl Vm {
         failure
     }
 
+    /// Where reading goes on: with the record that it stands on, until that was seen.
+    const fn unread(&self, proven: bool) -> Position {
+        Position(if proven { self.chain.read.0 + 1 } else { self.chain.position.0 })
+    }
+
     /// Folds one page of records.
     async fn take_in(&mut self, env: &Env, page: Page, proven: bool) -> Result<Taken, Failure> {
         let mut records = page.records.iter();
@@ -382,6 +430,7 @@ impl Vm {
                 Err(damage) => return Ok(Taken::Damaged(damage)),
             };
             if let Some(failure) = newer(&self.realm, &self.actor, &record) {
+                self.met = Some(record.deployment);
                 return Err(failure);
             }
             if let Err(damage) = decode_events(&self.realm, stored.position, &record, &mut events) {
@@ -543,10 +592,12 @@ pub async fn read_repairs(
 pub fn newer(realm: &Realm, actor: &Address, record: &Record) -> Option<Failure> {
     (record.deployment > realm.deployment).then(|| {
         let detail = format!(
-            "{actor}: deployment {} wrote to it; this host serves deployment {}: start it with the newer model",
+            "{actor}: deployment {} wrote to it, which this host has not taken over yet: it serves deployment {}; this request stored nothing, try again in a moment",
             record.deployment, realm.deployment
         );
-        Failure::new(Code::Unavailable, detail).for_actor(actor)
+        let mut failure = Failure::new(Code::Unavailable, detail).for_actor(actor);
+        failure.reason = Some(NEWER);
+        failure
     })
 }
 
@@ -615,9 +666,13 @@ pub fn faulted(env: &Env, realm: &Realm, actor: &Address, fault: &Fault) -> Fail
         FaultKind::NoInstance => (Code::Overloaded, "no-instance"),
     };
     env.metrics.fault(&realm.context, &realm.aggregate, reason);
+    let component = realm.behaviour.component();
+    if code == Code::ComponentFault {
+        env.faults.note(component, actor, &format!("{actor}: {fault}"));
+    }
     let mut failure = Failure::new(code, format!("{actor}: {fault}; nothing was stored"));
     failure.reason = Some(reason);
     failure.actor = Some(actor.clone());
-    failure.component = Some(realm.behaviour.component());
+    failure.component = Some(component);
     failure
 }

@@ -15,13 +15,14 @@ use aether::{
     address::Address,
     record::Position,
     store::{
-        ActivateError, Append, AppendError, Census, Deployment, EventStore, FeedError, Freshness,
-        Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
+        ActivateError, Append, AppendError, Census, Closing, Deployment, EventStore, FeedError,
+        Freshness, Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
     },
 };
 use aether_wit::Digest;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use tokio::sync::Semaphore;
 
 /// What happens to an append.
@@ -253,6 +254,18 @@ impl EventStore for FaultyStore {
 
     async fn activate(&self, deployment: &Deployment) -> Result<(), ActivateError> {
         self.inner.activate(deployment).await
+    }
+
+    fn deployment_hints(&self) -> BoxStream<'static, ()> {
+        self.inner.deployment_hints()
+    }
+
+    async fn close_events(&self, closing: &Closing) -> Result<(), ActivateError> {
+        self.inner.close_events(closing).await
+    }
+
+    async fn closing(&self, context: &str, number: u64) -> Result<Option<Closing>, StoreError> {
+        self.inner.closing(context, number).await
     }
 
     async fn quarantine(&self, actor: &Address, mark: &Quarantine) -> Result<(), StoreError> {

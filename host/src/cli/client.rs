@@ -104,6 +104,26 @@ impl Client<'_> {
         self.agent.run(request).or_else(|error| self.unreachable(&error))
     }
 
+    /// Asks with POST and a body of any kind, for an answer that comes line by line and may take
+    /// as long as it takes.
+    ///
+    /// # Errors
+    /// If the host cannot be reached.
+    pub fn post_open(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<Response<Body>> {
+        let url = format!("{}{path}", self.connection.url.trim_end_matches('/'));
+        let mut request = Request::post(&url).header("content-type", content_type);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(body)?;
+        self.agent.run(request).or_else(|error| self.unreachable(&error))
+    }
+
     fn ask(
         &self,
         method: &str,

@@ -1,21 +1,15 @@
 //! `aether run`: a host, from its settings to its last answer.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{flags::Flags, hints, print};
+use super::{bundle::bundle, flags::Flags, hints, print};
 #[cfg(feature = "faults")]
 use crate::config::units;
 use crate::{
@@ -26,7 +20,7 @@ use crate::{
         http::{self, Face, feed::HEARTBEAT},
         nats,
     },
-    host::{Bundle, Host},
+    host::Host,
 };
 
 /// What stands behind the flags in the help.
@@ -195,27 +189,6 @@ async fn listen(faces: &Faces) -> anyhow::Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-/// A model's text and its components' bytes.
-fn bundle(file: &Path) -> anyhow::Result<Bundle> {
-    let name = file.display().to_string();
-    let text = std::fs::read(file).with_context(|| format!("the model {name} cannot be read"))?;
-    let (model, _) =
-        aether_wit::read(&name, &text).map_err(|report| anyhow::Error::new(*report))?;
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let components = model.components.iter().map(|component| {
-        let path = folder.join(component);
-        let bytes = std::fs::read(&path).with_context(|| {
-            format!(
-                "the component {} of the model {name} cannot be read; `make guests` builds those of the examples",
-                path.display()
-            )
-        })?;
-        Ok((component.clone(), Bytes::from(bytes)))
-    });
-    let components = components.collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Bundle { file: name, model: text.into(), components })
-}
-
 fn banner(host: &Host, at: Option<SocketAddr>) -> Vec<String> {
     let deployments: Vec<String> = host
         .deployments()
@@ -287,12 +260,6 @@ mod tests {
         assert_eq!(shown.iter().filter(|line| line.starts_with("  ")).count(), 3);
         let bare = lines(None, "s", 7, &[], &[]);
         assert!(bare[1].contains("at most 7 ") && bare[2].contains("aether run MODEL"), "{bare:?}");
-    }
-
-    #[test]
-    fn a_model_that_is_not_there_is_named() {
-        let said = bundle(Path::new("/nowhere/a.storm.yaml")).unwrap_err().to_string();
-        assert!(said.contains("/nowhere/a.storm.yaml"), "{said}");
     }
 
     #[tokio::test]

@@ -225,6 +225,8 @@ pub const SETTINGS: &[Setting] = &[
         "Largest record, one turn's events. NATS takes no more in one message; must stay 64 KiB below the `max_payload` of NATS"),
     setting!("body-bytes", "SIZE", "1MiB", d, t => d.limits.body_bytes, units::bytes(t),
         "Largest body of a request; a larger one is `too-large`. Bounds memory per request"),
+    setting!("deploy-bytes", "SIZE", "128MiB", d, t => d.limits.deploy_bytes, units::bytes(t),
+        "Largest body of a deploy: a model with all its components. It is held in memory, and counts for `max-request-bytes`"),
     setting!("default-timeout", "TIME", "10s", d, t => d.limits.default_timeout, units::duration(t),
         "How long a caller waits who does not say: longer than an election in NATS takes, shorter than people wait"),
     setting!("max-timeout", "TIME", "5m", d, t => d.limits.max_timeout, units::duration(t),

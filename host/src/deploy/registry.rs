@@ -51,11 +51,10 @@ impl Registry<'_> {
     ///
     /// # Errors
     /// If the store cannot answer.
-    pub async fn put(&self, bundle: &Bundle) -> Result<(), StartError> {
+    pub async fn put(&self, bundle: &Bundle) -> Result<(), StoreError> {
         let components = bundle.components.iter().map(|(_, bytes)| bytes);
         for bytes in std::iter::once(&bundle.model).chain(components) {
-            let put = step!("deploy.put-blob", self.store.put_blob(bytes.clone()).await);
-            put.map_err(|error| away(&error))?;
+            step!("deploy.put-blob", self.store.put_blob(bytes.clone()).await)?;
         }
         Ok(())
     }
@@ -64,18 +63,18 @@ impl Registry<'_> {
     ///
     /// # Errors
     /// If it is not in the store or this build cannot read it.
-    pub async fn model(&self, deployment: &Deployment) -> Result<Model, StartError> {
+    pub async fn model(&self, deployment: &Deployment) -> Result<Model, LoadError> {
         let text = self.blob(deployment, "model", &deployment.model).await?;
         let file = format!("deployment {} of {}", deployment.number, deployment.context);
         let read = aether_wit::read(&file, &text);
-        Ok(read.map_err(|report| StartError(report.to_string()))?.0)
+        Ok(read.map_err(|report| LoadError::Unfit(report.to_string()))?.0)
     }
 
     /// A deployment, compiled.
     ///
     /// # Errors
     /// If a part of it is not in the store or this build does not take it.
-    pub async fn load(&self, deployment: &Deployment) -> Result<Candidate, StartError> {
+    pub async fn load(&self, deployment: &Deployment) -> Result<Candidate, LoadError> {
         let model = Arc::new(self.model(deployment).await?);
         let mut components = Vec::new();
         for digest in deployment.components.values().collect::<BTreeSet<_>>() {
@@ -83,7 +82,8 @@ impl Registry<'_> {
             components.push((format!("component {}", digest.short()), bytes));
         }
         let file = format!("deployment {} of {}", deployment.number, deployment.context);
-        Candidate::new(self.sandbox, &file, model, &components).await
+        let candidate = Candidate::new(self.sandbox, &file, model, &components).await;
+        candidate.map_err(|error| LoadError::Unfit(error.0))
     }
 
     /// The other hosts that are alive on the same store.
@@ -119,14 +119,31 @@ impl Registry<'_> {
         deployment: &Deployment,
         what: &str,
         digest: &Digest,
-    ) -> Result<Bytes, StartError> {
+    ) -> Result<Bytes, LoadError> {
         let found = step!("deploy.blob", self.store.blob(digest).await);
-        found.map_err(|error| away(&error))?.ok_or_else(|| {
-            StartError(format!(
+        found.map_err(LoadError::Away)?.ok_or_else(|| {
+            LoadError::Unfit(format!(
                 "the store does not hold the {what} {digest} of deployment {} of context `{}`: restore the store, or start with the model file that was deployed",
                 deployment.number, deployment.context
             ))
         })
+    }
+}
+
+/// Why a deployment cannot be served here.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// The store cannot give its parts now.
+    #[error("the store cannot answer: {0}")]
+    Away(StoreError),
+    /// A part is missing, or this build does not take it.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl From<LoadError> for StartError {
+    fn from(error: LoadError) -> Self {
+        Self(error.to_string())
     }
 }
 

@@ -24,7 +24,12 @@ use crate::{
         ActorEntry, ActorsPage, Command, Event, EventsPage, FeedEvent, Outcome, Query, Reply,
         StateView,
     },
+    deploy::{
+        self,
+        order::{What, Word, Words},
+    },
     failure::{Code, Failure},
+    host::Rollouts,
     metrics::Metrics,
     record::Position,
     store::{Deployment, Quarantine},
@@ -223,15 +228,37 @@ impl Service for Fake {
         Ok(past.chain(live).boxed())
     }
 
-    fn deployments(&self) -> Vec<Deployment> {
-        vec![Deployment {
+    async fn rollouts(&self) -> Result<Rollouts, Failure> {
+        let deployments = vec![Deployment {
             number: 1,
             context: "bank".to_owned(),
             model: Digest::of("model"),
             components: BTreeMap::from([("account".to_owned(), Digest::of("component"))]),
             at: 1_000,
             by: "run".to_owned(),
-        }]
+            because: String::new(),
+            origin: String::new(),
+            again: None,
+            forced: std::collections::BTreeSet::new(),
+            replayed: Vec::new(),
+        }];
+        Ok(Rollouts { deployments, hosts: Vec::new(), faults: BTreeMap::new() })
+    }
+
+    fn deploy(&self, order: deploy::order::Order) -> Words {
+        let (tell, words) = tokio::sync::mpsc::channel(2);
+        let said = match order.what {
+            What::Bundle(bundle) => Ok(Word::Progress(format!(
+                "{} {} {} {}",
+                bundle.file,
+                bundle.components.len(),
+                order.by,
+                order.because
+            ))),
+            What::Again { .. } => Err(Failure::new(Code::Unknown, "nothing was deployed")),
+        };
+        tell.try_send(said).unwrap();
+        words
     }
 
     async fn ready(&self) -> Result<(), String> {

@@ -9,6 +9,7 @@
 //! is told 503 and closed. HTTP/1.1 only: a plain-text HTTP/2 would have to wait for its preface
 //! without a time limit.
 
+pub mod deploy;
 pub mod feed;
 pub mod operate;
 pub mod query;
@@ -254,7 +255,8 @@ impl Face {
                 let scope = operate::scope(&asked.parameters)?;
                 return Ok(operate::audit(service.audit(scope), self.stop.clone()));
             }
-            Route::Deployments => reply::deployments(&service.deployments()),
+            Route::Deploy | Route::Rollback => return self.deploy(route, asked, body).await,
+            Route::Deployments => reply::json(&service.rollouts().await?),
             Route::Health => r#"{"alive":true}"#.to_owned(),
             Route::Ready => match service.ready().await {
                 Ok(()) => r#"{"ready":true}"#.to_owned(),
@@ -276,7 +278,8 @@ impl Face {
         asked: Asked,
         body: Body,
     ) -> Result<Response, Refusal> {
-        let (body, held) = self.body(&asked.parts, body, asked.headers.deadline).await?;
+        let limit = BodyLimit { bytes: self.limits.body_bytes, name: "body-bytes" };
+        let (body, held) = self.body(&asked.parts, body, asked.headers.deadline, limit).await?;
         let fields = request::fields(&body, self.limits.body_bytes)?;
         drop(body);
         let command = asked.headers.command(to, name, fields, asked.by, asked.at);
@@ -300,9 +303,21 @@ impl Face {
 
     async fn release(&self, asked: Asked, body: Body) -> Result<Response, Refusal> {
         let deadline = asked.headers.deadline;
-        let (body, _held) = self.body(&asked.parts, body, deadline).await?;
+        let limit = BodyLimit { bytes: self.limits.body_bytes, name: "body-bytes" };
+        let (body, _held) = self.body(&asked.parts, body, deadline, limit).await?;
         let order = operate::order(&body, asked.by, deadline)?;
         Ok(respond::json(reply::released(&self.service.release(order).await?)))
+    }
+
+    async fn deploy(&self, route: Route, asked: Asked, body: Body) -> Result<Response, Refusal> {
+        let deadline = asked.headers.deadline;
+        let limit = BodyLimit { bytes: self.limits.deploy_bytes, name: "deploy-bytes" };
+        let (body, _held) = self.body(&asked.parts, body, deadline, limit).await?;
+        let order = match route {
+            Route::Rollback => deploy::again(&body, asked.by)?,
+            _ => deploy::order(&asked.parts.headers, body, asked.by).await?,
+        };
+        Ok(deploy::words(self.service.deploy(order), self.stop.clone()))
     }
 
     async fn state(&self, actor: Address, asked: &Asked) -> Result<Response, Refusal> {
@@ -340,18 +355,18 @@ impl Face {
         parts: &Parts,
         body: Body,
         deadline: std::time::Instant,
+        most: BodyLimit,
     ) -> Result<(Bytes, Held), Refusal> {
-        let limit = self.limits.body_bytes;
         let declared = parts.headers.get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if declared.is_some_and(|bytes| bytes > limit.saturating_add(MAX_DISCARDED_BYTES)) {
-            return Err(request::too_large(limit).into());
+        if declared.is_some_and(|bytes| bytes > most.bytes.saturating_add(MAX_DISCARDED_BYTES)) {
+            return Err(most.exceeded().into());
         }
         // However long a caller is ready to wait for its answer, its body must come.
         let waited = deadline.saturating_duration_since(clock::now());
         let waited = waited.min(self.limits.header_timeout);
         let mut held = Held::nothing();
-        let collected = collect(body, limit, |bytes| self.hold(&mut held, bytes));
+        let collected = collect(body, most, |bytes| self.hold(&mut held, bytes));
         let read = tokio::time::timeout(waited, collected).await;
         match read {
             Ok(read) => Ok((read?, held)),
@@ -360,12 +375,26 @@ impl Face {
     }
 }
 
+/// How large a body may be.
+#[derive(Clone, Copy)]
+struct BodyLimit {
+    bytes: usize,
+    /// The setting.
+    name: &'static str,
+}
+
+impl BodyLimit {
+    fn exceeded(self) -> Failure {
+        request::too_large(self.bytes, self.name)
+    }
+}
+
 async fn collect(
     body: Body,
-    limit: usize,
+    most: BodyLimit,
     mut hold: impl FnMut(usize) -> Result<(), Failure>,
 ) -> Result<Bytes, Failure> {
-    let mut chunks = body.into_data_stream();
+    let (mut chunks, limit) = (body.into_data_stream(), most.bytes);
     let (mut read, mut seen, mut refused) = (BytesMut::new(), 0_usize, None);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
@@ -382,7 +411,7 @@ async fn collect(
         }
     }
     match refused {
-        _ if seen > limit => Err(request::too_large(limit)),
+        _ if seen > limit => Err(most.exceeded()),
         Some(failure) => Err(failure),
         None => Ok(read.freeze()),
     }

@@ -8,7 +8,7 @@ use crate::{
     audit::release::Released,
     command::{ActorEntry, ActorsPage, Event, EventsPage, FeedEvent, StateView},
     record::Position,
-    store::{Deployment, Quarantine},
+    store::Quarantine,
 };
 
 /// What a command did: `{"actor","version","command","events":[{"version","type","data"}]}`.
@@ -124,16 +124,6 @@ pub fn awake(entries: &[ActorEntry]) -> String {
         actors: Vec<Entry<'a>>,
     }
     json(&Body { actors: entries.iter().map(Entry::of).collect() })
-}
-
-/// What is served: `{"deployments":[{"number","context","model","components","at","by"}]}`.
-#[must_use]
-pub fn deployments(all: &[Deployment]) -> String {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        deployments: &'a [Deployment],
-    }
-    json(&Body { deployments: all })
 }
 
 /// An actor that was told to wake: `{"actor","version"}`.

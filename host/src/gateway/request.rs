@@ -123,7 +123,7 @@ impl Seen {
 /// `too-large` over `limit` bytes; `invalid` if the body is not UTF-8, not JSON or no object.
 pub fn fields(body: &[u8], limit: usize) -> Result<Box<RawValue>, Failure> {
     if body.len() > limit {
-        return Err(too_large(limit));
+        return Err(too_large(limit, "body-bytes"));
     }
     let text = std::str::from_utf8(body).map_err(|error| {
         let at = error.valid_up_to();
@@ -147,8 +147,8 @@ pub fn fields(body: &[u8], limit: usize) -> Result<Box<RawValue>, Failure> {
 
 /// A body over the limit.
 #[must_use]
-pub fn too_large(limit: usize) -> Failure {
-    let detail = format!("the body is larger than the limit of {limit} bytes (`body-bytes`)");
+pub fn too_large(limit: usize, name: &str) -> Failure {
+    let detail = format!("the body is larger than the limit of {limit} bytes (`{name}`)");
     Failure::new(Code::TooLarge, detail)
 }
 

@@ -10,7 +10,7 @@ use crate::{
     },
     clock,
     failure::{Code, Failure},
-    host::{Host, SUPERSEDED, env_timeout},
+    host::{Host, env_timeout},
     store::Quarantine,
 };
 
@@ -52,10 +52,7 @@ impl Host {
         if order.because.len() > MAX_REASON_BYTES {
             return invalid("the reason has more than 4,096 bytes");
         }
-        // Others may serve newer code here, or take the actor over while this host goes away.
-        if self.0.superseded.load(Ordering::Relaxed) {
-            return Err(Failure::new(Code::Unavailable, SUPERSEDED).for_actor(actor));
-        }
+        // Others may take the actor over while this host goes away.
         if self.0.draining.load(Ordering::Relaxed) {
             let why = "the host is stopping; nothing was released, ask another one";
             return Err(Failure::new(Code::Unavailable, why).for_actor(actor));
@@ -66,7 +63,7 @@ impl Host {
     /// Reads everything that `scope` says and tells what is wrong.
     #[must_use]
     pub fn audit(&self, scope: Scope) -> Items {
-        let served = self.served().clone();
+        let served = self.contexts().served.clone();
         audit::run(Ground { env: self.0.env.clone(), served, faults: Vec::new() }, scope)
     }
 }

@@ -31,6 +31,7 @@ use aether_wit::Digest;
 use async_nats::HeaderMap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -53,8 +54,8 @@ use crate::{
     record::{Position, Stored},
     step::step,
     store::{
-        ActivateError, Append, AppendError, Census, Deployment, EventStore, FeedError, Freshness,
-        Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
+        ActivateError, Append, AppendError, Census, Closing, Deployment, EventStore, FeedError,
+        Freshness, Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
     },
 };
 
@@ -501,6 +502,20 @@ impl EventStore for JetStreamStore {
         let until = self.until(CALL_WAIT)?;
         self.context(&deployment.context, until).await?;
         self.registry.activate(&self.links, deployment, until).await
+    }
+
+    fn deployment_hints(&self) -> BoxStream<'static, ()> {
+        registry::hints(&self.links.reading, &self.names)
+    }
+
+    async fn close_events(&self, closing: &Closing) -> Result<(), ActivateError> {
+        let until = self.until(CALL_WAIT)?;
+        self.registry.close_events(&self.links, closing, until).await
+    }
+
+    async fn closing(&self, context: &str, number: u64) -> Result<Option<Closing>, StoreError> {
+        let until = self.until(CALL_WAIT)?;
+        self.unless_closed(self.registry.closing(&self.links, context, number, until)).await
     }
 
     async fn quarantine(&self, actor: &Address, mark: &Quarantine) -> Result<(), StoreError> {

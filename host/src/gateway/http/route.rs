@@ -50,8 +50,12 @@ pub enum Route {
     Release,
     /// Read everything and tell what is wrong.
     Audit,
-    /// What is served.
+    /// What was ever deployed, and where it is served.
     Deployments,
+    /// Deploy a model.
+    Deploy,
+    /// Deploy again what was deployed before.
+    Rollback,
     /// Whether the process lives.
     Health,
     /// Whether commands can be taken.
@@ -83,7 +87,9 @@ impl Route {
             ["admin", "quarantined"] => read(Self::Quarantined),
             ["admin", "audit"] => read(Self::Audit),
             ["admin", "release"] if post => Ok(Self::Release),
-            ["admin", "release"] => Err(Refusal::Method { allow: "POST" }),
+            ["admin", "deploy"] if post => Ok(Self::Deploy),
+            ["admin", "rollback"] if post => Ok(Self::Rollback),
+            ["admin", "release" | "deploy" | "rollback"] => Err(Refusal::Method { allow: "POST" }),
             ["v1", context, "events"] => read(Self::Feed { context: name(context)? }),
             ["v1", context, aggregate] => {
                 read(Self::Actors { context: name(context)?, aggregate: name(aggregate)? })
@@ -261,6 +267,9 @@ mod tests {
         assert_eq!(get("/admin/quarantined").unwrap(), Route::Quarantined);
         assert_eq!(get("/admin/audit").unwrap(), Route::Audit);
         assert_eq!(post("/admin/release").unwrap(), Route::Release);
+        assert_eq!(post("/admin/deploy").unwrap(), Route::Deploy);
+        assert_eq!(post("/admin/rollback").unwrap(), Route::Rollback);
+        assert!(matches!(get("/admin/deploy"), Err(Refusal::Method { allow: "POST" })));
         assert!(matches!(get("/admin/release"), Err(Refusal::Method { allow: "POST" })));
         assert!(get("/readyz").unwrap().is_open() && !get("/metrics").unwrap().is_open());
     }

@@ -164,6 +164,8 @@ pub(super) async fn hosts_see_each_other_where_they_can(subject: Arc<dyn Subject
         host: host.to_owned(),
         place: "here".to_owned(),
         serves: BTreeMap::from([("bank".to_owned(), 3)]),
+        unable: BTreeMap::new(),
+        closed: BTreeMap::new(),
     };
     let seen = store.announce(&presence("one")).await.unwrap();
     assert!(seen.iter().all(|host| *host == presence("one")), "{seen:?}");
@@ -184,5 +186,10 @@ fn deployment(context: &str, number: u64, by: &str) -> Deployment {
         components: BTreeMap::from([("account".to_owned(), Digest::of("component"))]),
         at: 1_700_000_000_000 + number,
         by: by.to_owned(),
+        because: String::new(),
+        origin: String::new(),
+        again: None,
+        forced: std::collections::BTreeSet::new(),
+        replayed: Vec::new(),
     }
 }

@@ -88,6 +88,11 @@ pub(super) async fn a_census_tells_what_lies_there(subject: Arc<dyn Subject>) {
         components: BTreeMap::new(),
         at: 0,
         by: "test".to_owned(),
+        because: String::new(),
+        origin: String::new(),
+        again: None,
+        forced: BTreeSet::new(),
+        replayed: Vec::new(),
     };
     store.activate(&deployed).await.unwrap();
     let mut log = Log::new(&store, account("a.*>/ 😀"));

@@ -7,10 +7,12 @@ use std::{collections::BTreeMap, time::Instant};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use futures::{StreamExt as _, stream, stream::BoxStream};
 use serde::de::DeserializeOwned;
 
 use super::{
     append::{PublishError, publish},
+    connection::Link,
     layout::{Manifest, Names},
     read::{Found, Links, Source},
 };
@@ -18,7 +20,7 @@ use crate::{
     address::{Address, decode_id},
     clock,
     step::step,
-    store::{ActivateError, Deployment, Quarantine, StoreError},
+    store::{ActivateError, Closing, Deployment, Quarantine, StoreError},
 };
 
 /// The header of the empty message that takes a mark back: when, in ms since 1970.
@@ -140,6 +142,34 @@ impl Registry {
         let subject = subject(number);
         let stored = step!("jetstream.activate", self.create(links, &subject, &ours, until).await)?;
         if stored == ours { Ok(()) } else { Err(ActivateError::Taken) }
+    }
+
+    /// Tells all hosts of a closing; the first one for a number counts.
+    pub(super) async fn close_events(
+        &self,
+        links: &Links,
+        closing: &Closing,
+        until: Instant,
+    ) -> Result<(), ActivateError> {
+        let subject = self.closing_subject(&closing.context, closing.number);
+        let ours = encode(closing)?;
+        let stored = step!("jetstream.close", self.create(links, &subject, &ours, until).await)?;
+        if stored == ours { Ok(()) } else { Err(ActivateError::Taken) }
+    }
+
+    pub(super) async fn closing(
+        &self,
+        links: &Links,
+        context: &str,
+        number: u64,
+        until: Instant,
+    ) -> Result<Option<Closing>, StoreError> {
+        let found = self.source.last(links, &self.closing_subject(context, number), until).await?;
+        found.as_ref().map(decode).transpose()
+    }
+
+    fn closing_subject(&self, context: &str, number: u64) -> String {
+        self.names.meta(&format!("closing.{context}.{number}"))
     }
 
     /// Marks an actor that has no mark, whose mark was taken back, or whose mark tells less.
@@ -290,6 +320,27 @@ impl Registry {
         let (context, aggregate) = (actor.context(), actor.aggregate());
         self.names.meta(&format!("{what}.{context}.{aggregate}.{}", actor.id_token()))
     }
+}
+
+/// Something comes whenever a host deploys or closes something: what is written to a stream is
+/// also told to whoever listens to its subject.
+pub(super) fn hints(link: &Link, names: &Names) -> BoxStream<'static, ()> {
+    let subjects = ["deployment.>", "closing.>"].map(|what| names.meta(what));
+    let listen = |subject: String| {
+        let client = link.client().clone();
+        let heard = async move {
+            match step!("jetstream.listen", client.subscribe(subject.clone()).await) {
+                Ok(messages) => messages.map(|_| ()).boxed(),
+                Err(error) => {
+                    tracing::warn!(%subject, %error, "deployments of other hosts are noticed later: this host cannot listen");
+                    stream::empty().boxed()
+                }
+            }
+        };
+        stream::once(heard).flatten()
+    };
+    let heard = stream::select_all(subjects.map(|subject| listen(subject).boxed()));
+    heard.chain(stream::pending()).boxed()
 }
 
 /// The actor of `PREFIX.meta.WHAT.CONTEXT.AGGREGATE.ID`.

@@ -1,0 +1,325 @@
+//! `aether deploy`: new behaviour for a running system.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::bail;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    bundle::bundle,
+    client::{Answer, Client, Connection, explain},
+    print,
+};
+use crate::{
+    config::units,
+    deploy::{
+        gates::{Outcome, Verdict},
+        order::Word,
+    },
+    gateway::reply,
+    host::{Bundle, Rollouts},
+    store::Deployment,
+};
+
+/// Exit status of what a gate refused.
+const REFUSED: u8 = 1;
+
+/// How an order is to be carried out, for deploy and rollback.
+#[derive(Debug, clap::Args)]
+pub struct How {
+    /// Only tell what would happen; nothing is changed.
+    #[arg(long)]
+    dry_run: bool,
+    /// Gates that need not be passed: exports, diff, scenarios, replay. It is recorded.
+    #[arg(long, value_name = "GATE", value_delimiter = ',')]
+    force: Vec<String>,
+    /// Go on although states differ from those that the active code folds.
+    #[arg(long)]
+    accept_state_changes: bool,
+    /// How long histories are replayed before the activation, e.g. 30s [default: 2m]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    budget: Option<Duration>,
+    /// Replay everything that is stored, however long it takes.
+    #[arg(long, conflicts_with = "budget")]
+    all: bool,
+    /// Why; it is kept with the deployment.
+    #[arg(long, value_name = "TEXT")]
+    because: Option<String>,
+    /// Print what the host tells, one JSON object per line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl How {
+    /// The order as the host reads it.
+    fn order(&self) -> Value {
+        let mut order = json!({
+            "dry-run": self.dry_run,
+            "force": self.force,
+            "accept-state-changes": self.accept_state_changes,
+            "all": self.all,
+            "because": self.because.as_deref().unwrap_or_default(),
+        });
+        if let Some(budget) = self.budget {
+            order["budget"] = format!("{}ms", budget.as_millis()).into();
+        }
+        order
+    }
+
+    /// Carries out a rollback.
+    ///
+    /// # Errors
+    /// If the host cannot be reached.
+    pub fn roll_back(&self, context: Option<String>, to: Option<u64>) -> anyhow::Result<ExitCode> {
+        let client = self.connection.client();
+        let context = match context {
+            Some(context) => context,
+            None => match only_context(&client.get("/admin/deployments")?)? {
+                Ok(context) => context,
+                Err(status) => return Ok(status),
+            },
+        };
+        let mut order = self.order();
+        order["context"] = context.into();
+        if let Some(to) = to {
+            order["to"] = to.into();
+        }
+        let body = order.to_string().into_bytes();
+        self.send(&client, "/admin/rollback", "application/json", body)
+    }
+
+    fn send(
+        &self,
+        client: &Client<'_>,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<ExitCode> {
+        let mut response = client.post_open(path, content_type, body)?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            let (said, status) = explain(status, &response.body_mut().read_to_string()?);
+            eprintln!("{said}");
+            return Ok(ExitCode::from(status));
+        }
+        let progress = !self.json && std::io::stderr().is_terminal();
+        let teller = Teller { json: self.json, progress, ended: None };
+        follow(BufReader::new(response.into_body().into_reader()), teller)
+    }
+}
+
+/// The one context of which anything was deployed, or the exit status after an explanation.
+fn only_context(answer: &Answer) -> anyhow::Result<Result<String, ExitCode>> {
+    if answer.status != 200 {
+        let (said, status) = explain(answer.status, &answer.body);
+        eprintln!("{said}");
+        return Ok(Err(ExitCode::from(status)));
+    }
+    let told: Rollouts = serde_json::from_str(&answer.body)?;
+    let contexts: BTreeSet<_> = told.deployments.into_iter().map(|d| d.context).collect();
+    let mut contexts = contexts.into_iter();
+    match (contexts.next(), contexts.next()) {
+        (Some(only), None) => Ok(Ok(only)),
+        (None, _) => bail!("nothing was ever deployed here"),
+        (Some(one), Some(two)) => {
+            bail!("name the context to roll back: there are several, such as {one} and {two}")
+        }
+    }
+}
+
+/// Checks a model and its components against what is deployed and stored, and lets the running
+/// hosts go over to them. Refused, or active everywhere: never something between.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The model; its components lie where it says.
+    model: PathBuf,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Runs the command. Exit status 1: a gate refused it.
+///
+/// # Errors
+/// If the model or a component cannot be read, or the host cannot be reached.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let bundle = bundle(&args.model)?;
+    let boundary = format!("aether-{}", Uuid::now_v7().simple());
+    let body = form(&boundary, &args.how.order().to_string(), &bundle);
+    let kind = format!("multipart/form-data; boundary={boundary}");
+    args.how.send(&args.how.connection.client(), "/admin/deploy", &kind, body)
+}
+
+/// The parts of an order as multipart/form-data (RFC 7578).
+fn form(boundary: &str, order: &str, bundle: &Bundle) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut part = |name: &str, file: Option<&str>, content: &[u8]| {
+        let file = file.map_or_else(String::new, |file| format!("; filename=\"{}\"", quoted(file)));
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n"
+        );
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(content);
+        body.extend_from_slice(b"\r\n");
+    };
+    part("order", None, order.as_bytes());
+    part("model", Some(&bundle.file), &bundle.model);
+    for (name, bytes) in &bundle.components {
+        part("component", Some(name), bytes);
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    body
+}
+
+/// A file's name as it may stand between quotes in a part's head.
+fn quoted(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() || matches!(c, '"' | '\\') { '_' } else { c }).collect()
+}
+
+/// Tells what a host tells.
+fn follow(lines: impl BufRead, mut teller: Teller) -> anyhow::Result<ExitCode> {
+    for line in lines.lines() {
+        let line = line?;
+        if let Some(problem) = line.strip_prefix("{\"problem\":") {
+            teller.clear();
+            let (said, status) = explain(200, problem.strip_suffix('}').unwrap_or(problem));
+            eprintln!("{said}");
+            return Ok(ExitCode::from(status));
+        }
+        teller.tell(&serde_json::from_str(&line)?);
+    }
+    teller.clear();
+    match teller.ended {
+        Some(status) => Ok(ExitCode::from(status)),
+        None => {
+            eprintln!(
+                "the host ended before it said what became of the order: look at `aether deployments`"
+            );
+            Ok(ExitCode::from(super::RETRY))
+        }
+    }
+}
+
+struct Teller {
+    json: bool,
+    progress: bool,
+    ended: Option<u8>,
+}
+
+impl Teller {
+    fn tell(&mut self, word: &Word) {
+        match word {
+            Word::Refused(_) => self.ended = Some(REFUSED),
+            Word::Passed(_) | Word::Unchanged(_) | Word::Deployed(_) => self.ended = Some(0),
+            Word::Gate(_) | Word::Progress(_) | Word::Host { .. } => {}
+        }
+        self.clear();
+        if self.json {
+            print::line(&reply::json(word));
+            return;
+        }
+        match word {
+            Word::Progress(what) if self.progress => {
+                eprint!("\r\x1b[2K{}", print::plain(what));
+                // Nobody misses it if stderr is closed.
+                let _ = std::io::stderr().flush();
+            }
+            Word::Progress(_) => {}
+            Word::Gate(verdict) => {
+                shown(verdict).iter().for_each(|line| print::line(&print::plain(line)));
+            }
+            word => print::line(&print::plain(&sentence(word))),
+        }
+    }
+
+    fn clear(&self) {
+        if self.progress {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}
+
+fn shown(verdict: &Verdict) -> Vec<String> {
+    let outcome = match verdict.outcome {
+        Outcome::Passed => "passed",
+        Outcome::Refused => "REFUSED",
+        Outcome::Forced => "not passed, and forced",
+        Outcome::Skipped => "nothing to compare with",
+    };
+    let head = format!("{:<10} {outcome}", verdict.gate.as_str());
+    std::iter::once(head).chain(verdict.lines.iter().map(|line| format!("  {line}"))).collect()
+}
+
+fn sentence(word: &Word) -> String {
+    let named = |d: &Deployment| {
+        let again = d.again.map_or_else(String::new, |n| format!(", which is #{n} again"));
+        format!(
+            "deployment #{} of context {} (model {}{again})",
+            d.number,
+            d.context,
+            d.model.short()
+        )
+    };
+    match word {
+        Word::Refused(gate) => format!(
+            "refused at the gate `{gate}`: nothing was changed (`--force {gate}` skips it, and is recorded)"
+        ),
+        Word::Passed(number) => {
+            format!("it would become deployment #{number}; nothing was changed (--dry-run)")
+        }
+        Word::Unchanged(d) => format!("{} is active already: nothing was changed", named(d)),
+        Word::Deployed(d) => format!("{} is active", named(d)),
+        Word::Host { place, unable: Some(why), .. } => format!("  {place}: {why}"),
+        Word::Host { place, serves: Some(number), .. } => format!("  {place} serves #{number}"),
+        Word::Host { place, .. } => format!("  {place} serves nothing of the context yet"),
+        Word::Gate(_) | Word::Progress(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deploy::gates::Gate;
+
+    fn status(lines: &str) -> String {
+        let teller = Teller { json: true, progress: false, ended: None };
+        format!("{:?}", follow(lines.as_bytes(), teller).unwrap())
+    }
+
+    #[test]
+    fn the_status_tells_what_became_of_it() {
+        let is = |code: u8| format!("{:?}", ExitCode::from(code));
+        assert_eq!(status("{\"refused\":\"diff\"}\n"), is(1));
+        assert_eq!(status("{\"progress\":\"compiling\"}\n{\"passed\":3}\n"), is(0));
+        assert_eq!(status("{\"progress\":\"compiling\"}\n"), is(3));
+        let problem = "{\"problem\":{\"code\":\"invalid\",\"detail\":\"d\"}}\n";
+        assert_eq!(status(problem), is(2));
+    }
+
+    #[test]
+    fn a_verdict_is_shown_with_its_lines() {
+        let verdict = Verdict::refused(Gate::Diff, vec!["a: b".to_owned()]);
+        assert_eq!(shown(&verdict), ["diff       REFUSED", "  a: b"]);
+        assert!(sentence(&Word::Refused(Gate::Replay)).contains("--force replay"));
+    }
+
+    #[test]
+    fn a_form_holds_any_file_name() {
+        let bundle = Bundle {
+            file: "a\"b\r\n.yaml".to_owned(),
+            model: "m".into(),
+            components: vec![("c.wasm".to_owned(), "w".into())],
+        };
+        let form = String::from_utf8(form("xx", "{}", &bundle)).unwrap();
+        assert!(form.contains("filename=\"a_b__.yaml\"\r\n\r\nm\r\n--xx"), "{form}");
+        assert!(form.ends_with("w\r\n--xx--\r\n"), "{form}");
+    }
+}

@@ -1,0 +1,475 @@
+//! An order to deploy, from its model to its activation.
+//!
+//! Until the activation record is written nothing has changed, whatever fails. From then on every
+//! host takes the deployment over, whether or not the one that ordered it lives.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use aether_wit::{Model, diff};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::{
+    Candidate, LoadError, Registry,
+    gates::{self, Gate, Outcome, Verdict},
+};
+use crate::{
+    clock,
+    failure::{Code, Failure},
+    host::{Bundle, Host},
+    step::step,
+    store::{ActivateError, Closing, Deployment, Presence, StoreError},
+};
+
+/// Longest wait for other hosts: for a closing, and until they serve what was activated. One that
+/// has not told that it lives for 15 s does not count as a host.
+const OTHERS: Duration = Duration::from_secs(20);
+
+/// How often other hosts are looked at while they are waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Words that wait for a slow reader.
+const QUEUE: usize = 64;
+
+/// What is to be deployed.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// A model with its components.
+    Bundle(Bundle),
+    /// What was deployed before.
+    Again {
+        /// The context.
+        context: String,
+        /// Number of the deployment; by default the one before the active one.
+        to: Option<u64>,
+    },
+}
+
+/// An order to deploy.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// What.
+    pub what: What,
+    /// Only tell what would happen.
+    pub dry_run: bool,
+    /// Gates that need not be passed.
+    pub force: BTreeSet<Gate>,
+    /// States may differ from those that the active code folds.
+    pub accept_state_changes: bool,
+    /// How long histories are replayed before the activation.
+    pub budget: Duration,
+    /// Replay everything, however long it takes.
+    pub all: bool,
+    /// Who orders it.
+    pub by: String,
+    /// Why.
+    pub because: String,
+}
+
+/// What is told of an order, as it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// A gate was left.
+    Gate(Verdict),
+    /// Something that takes a while has begun or gone on.
+    Progress(String),
+    /// The order is refused at this gate; nothing has changed.
+    Refused(Gate),
+    /// It would be activated under this number; nothing has changed.
+    Passed(u64),
+    /// It is active already.
+    Unchanged(Deployment),
+    /// It is active from now on.
+    Deployed(Deployment),
+    /// A host serves it, or says why not.
+    Host {
+        /// The host, for people.
+        place: String,
+        /// What it serves of the context.
+        serves: Option<u64>,
+        /// Why it does not.
+        unable: Option<String>,
+    },
+}
+
+/// What is told of an order, in turn. A failure is the last.
+pub type Words = mpsc::Receiver<Result<Word, Failure>>;
+
+/// Carries out `order`. If nobody listens any more, it ends before it activates anything.
+#[must_use]
+pub fn carry_out(host: &Host, order: Order) -> Words {
+    let (tell, words) = mpsc::channel(QUEUE);
+    let host = host.clone();
+    tokio::spawn(async move {
+        let desk = Desk { host: &host, order: &order, tell: &tell };
+        if let Err(Stop::Failed(failure)) = desk.work().await {
+            let _ = tell.send(Err(*failure)).await;
+        }
+    });
+    words
+}
+
+/// Why an order is not carried out.
+enum Stop {
+    /// That was told, or nobody listens.
+    Told,
+    Failed(Box<Failure>),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(failure))
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        let detail = format!(
+            "the store cannot answer: {error}; look at `aether deployments` what is active, and try again"
+        );
+        Failure::new(Code::Unavailable, detail).into()
+    }
+}
+
+impl From<LoadError> for Stop {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Away(error) => error.into(),
+            LoadError::Unfit(why) => Failure::new(Code::Invalid, why).into(),
+        }
+    }
+}
+
+/// A candidate on its way through the gates.
+struct Entry {
+    candidate: Candidate,
+    /// The deployment that it brings back.
+    again: Option<u64>,
+    origin: String,
+}
+
+struct Desk<'a> {
+    host: &'a Host,
+    order: &'a Order,
+    tell: &'a mpsc::Sender<Result<Word, Failure>>,
+}
+
+impl Desk<'_> {
+    async fn work(&self) -> Result<(), Stop> {
+        let _alone = self.host.order_alone().map_err(Stop::from)?;
+        let mut model = None;
+        let context = match &self.order.what {
+            What::Bundle(bundle) => {
+                let (read, warnings) = aether_wit::read(&bundle.file, &bundle.model)
+                    .map_err(|report| Failure::new(Code::Invalid, report.to_string()))?;
+                for warning in warnings {
+                    self.say(Word::Progress(format!(
+                        "{}:{}: warning: {}",
+                        bundle.file, warning.at.line, warning.message
+                    )))
+                    .await?;
+                }
+                let context = read.context.clone();
+                model = Some(Arc::new(read));
+                context
+            }
+            What::Again { context, .. } => context.clone(),
+        };
+        let history = step!("order.history", self.registry().store.deployments(&context).await)?;
+        if let Some(active) = history.last() {
+            self.host.adopt(active).await?;
+        }
+        let entry = match (&self.order.what, model) {
+            (What::Bundle(bundle), Some(model)) => self.bundle(bundle, model, &history).await?,
+            (What::Again { to, .. }, _) => self.again(&context, *to, &history).await?,
+            (What::Bundle(_), None) => return Err(Stop::Told),
+        };
+        if let Some(active) = history.last().filter(|active| entry.candidate.is(active)) {
+            return self.say(Word::Unchanged(active.clone())).await;
+        }
+        self.gates(&entry, history.last()).await?;
+        let number = history.last().map_or(1, |active| active.number + 1);
+        if self.order.dry_run {
+            return self.say(Word::Passed(number)).await;
+        }
+        self.activate(entry, history.last(), number).await
+    }
+
+    /// The first gate, for a model that was handed in.
+    async fn bundle(
+        &self,
+        bundle: &Bundle,
+        model: Arc<Model>,
+        history: &[Deployment],
+    ) -> Result<Entry, Stop> {
+        self.say(Word::Progress("compiling".to_owned())).await?;
+        let sandbox = self.registry().sandbox;
+        let made = Candidate::new(sandbox, &bundle.file, model, &bundle.components).await;
+        let candidate = match made {
+            Ok(candidate) => candidate,
+            Err(error) => {
+                let lines = error.0.lines().map(str::to_owned).collect();
+                self.leave(Verdict::refused(Gate::Exports, lines)).await?;
+                // Forced or not: what cannot be called cannot be served.
+                self.say(Word::Refused(Gate::Exports)).await?;
+                return Err(Stop::Told);
+            }
+        };
+        self.leave(Verdict::passed(Gate::Exports, exports(&candidate))).await?;
+        let again = history.iter().rev().find(|former| candidate.is(former));
+        let again = again.map(|former| former.number);
+        Ok(Entry { candidate, again, origin: bundle.file.clone() })
+    }
+
+    /// The first gate, for what was deployed before.
+    async fn again(
+        &self,
+        context: &str,
+        to: Option<u64>,
+        history: &[Deployment],
+    ) -> Result<Entry, Stop> {
+        let unknown = |why: String| Stop::from(Failure::new(Code::Unknown, why));
+        let active = history.last().ok_or_else(|| {
+            unknown(format!("nothing of a context `{context}` was ever deployed"))
+        })?;
+        let wanted = match to {
+            Some(number) => number,
+            None => previous(history)
+                .ok_or_else(|| unknown(format!("deployment {} is the first of context `{context}`: there is none before it to go back to", active.number)))?,
+        };
+        let target = history.iter().find(|d| d.number == wanted).ok_or_else(|| {
+            unknown(format!(
+                "context `{context}` has no deployment {wanted}: they are numbered 1 to {}",
+                active.number
+            ))
+        })?;
+        self.say(Word::Progress(format!("loading deployment {wanted}"))).await?;
+        let candidate = self.registry().load(target).await?;
+        self.leave(Verdict::passed(Gate::Exports, exports(&candidate))).await?;
+        let origin = target.origin.clone();
+        Ok(Entry { candidate, again: Some(wanted), origin })
+    }
+
+    /// The other gates.
+    async fn gates(&self, entry: &Entry, active: Option<&Deployment>) -> Result<(), Stop> {
+        let candidate = &entry.candidate;
+        let verdict = match active {
+            Some(active) => {
+                let old = self.registry().model(active).await?;
+                gates::diff(&candidate.file, &old, &candidate.model, active.number)
+            }
+            None => Verdict {
+                gate: Gate::Diff,
+                outcome: Outcome::Skipped,
+                lines: vec!["this is the first deployment of the context".to_owned()],
+            },
+        };
+        self.leave(verdict).await?;
+        self.leave(gates::scenarios(candidate).await).await
+    }
+
+    /// Stores what is new and makes it active.
+    async fn activate(
+        &self,
+        entry: Entry,
+        active: Option<&Deployment>,
+        number: u64,
+    ) -> Result<(), Stop> {
+        if self.tell.is_closed() {
+            return Err(Stop::Told);
+        }
+        if let What::Bundle(bundle) = &self.order.what {
+            self.registry().put(bundle).await?;
+        }
+        let context = entry.candidate.model.context.clone();
+        let closed = match active {
+            Some(active) => self.close(active, &entry.candidate.model, number).await?,
+            None => false,
+        };
+        let deployment = Deployment {
+            number,
+            context,
+            model: entry.candidate.model.digest,
+            components: entry.candidate.components(),
+            at: clock::unix_ms(),
+            by: self.order.by.clone(),
+            because: self.order.because.clone(),
+            origin: entry.origin,
+            again: entry.again,
+            forced: self.order.force.iter().map(ToString::to_string).collect(),
+            replayed: Vec::new(),
+        };
+        let store = self.registry().store;
+        match step!("order.activate", store.activate(&deployment).await) {
+            Ok(()) => {}
+            Err(ActivateError::Taken) => {
+                return Err(Failure::new(
+                    Code::Contended,
+                    "another host deployed to this context at the same moment: nothing of this order was activated; look at `aether deployments` and order it again",
+                )
+                .into());
+            }
+            Err(ActivateError::Store(error)) => {
+                // Whether it is active only the store can tell, and every host will ask it.
+                self.host.look();
+                return Err(error.into());
+            }
+        }
+        tracing::info!(context = %deployment.context, number, by = %deployment.by, closed, "deployed");
+        let adopted = self.host.adopt(&deployment).await;
+        self.say(Word::Deployed(deployment.clone())).await?;
+        adopted?;
+        self.watch_others(&deployment).await
+    }
+
+    /// If the active code may write what the candidate cannot read: has every host stop that
+    /// first. Whether it was necessary.
+    async fn close(&self, active: &Deployment, target: &Model, number: u64) -> Result<bool, Stop> {
+        let writer = self.registry().model(active).await?;
+        let events = unreadable(target, &writer);
+        if events.is_empty() || self.order.force.contains(&Gate::Replay) {
+            return Ok(false);
+        }
+        let closing = Closing {
+            number,
+            context: active.context.clone(),
+            events,
+            host: self.host.id().to_owned(),
+            at: clock::unix_ms(),
+        };
+        self.say(Word::Progress("closing: no host appends what the target cannot read".to_owned()))
+            .await?;
+        let store = self.registry().store;
+        match step!("order.close", store.close_events(&closing).await) {
+            Ok(()) => {}
+            Err(ActivateError::Taken) => {
+                return Err(Failure::new(
+                    Code::Contended,
+                    "another host is about to deploy to this context: order it again in a moment",
+                )
+                .into());
+            }
+            Err(ActivateError::Store(error)) => return Err(error.into()),
+        }
+        self.host.close(&closing).await;
+        let context = active.context.as_str();
+        let behind = |other: &Presence| other.closed.get(context) != Some(&number);
+        if let Some(other) = self.wait_for_others(context, behind).await?.pop() {
+            self.host.reopen(active, "a host did not confirm the closing").await?;
+            return Err(Failure::new(
+                Code::Unavailable,
+                format!("{} lives and did not confirm that it appends no more events that the target cannot read; nothing was activated, try again", other.place),
+            )
+            .into());
+        }
+        Ok(true)
+    }
+
+    /// Waits until no other living host of the context is `behind`; those that are after all.
+    async fn wait_for_others(
+        &self,
+        context: &str,
+        behind: impl Fn(&Presence) -> bool,
+    ) -> Result<Vec<Presence>, Stop> {
+        let (store, until) = (self.registry().store, clock::now() + OTHERS);
+        if !store.is_shared() {
+            return Ok(Vec::new());
+        }
+        loop {
+            let presence = self.host.presence();
+            let mut others = step!("order.others", store.announce(&presence).await)?;
+            others.retain(|other| {
+                other.host != presence.host
+                    && other.serves.contains_key(context)
+                    && !other.unable.contains_key(context)
+                    && behind(other)
+            });
+            if others.is_empty() || clock::now() >= until {
+                return Ok(others);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Tells what every host serves, when all have taken the deployment over.
+    async fn watch_others(&self, deployment: &Deployment) -> Result<(), Stop> {
+        let (context, number) = (deployment.context.as_str(), deployment.number);
+        let store = self.registry().store;
+        let behind =
+            |other: &Presence| other.serves.get(context).is_none_or(|serves| *serves < number);
+        self.wait_for_others(context, behind).await?;
+        let presence = self.host.presence();
+        let alive = if store.is_shared() {
+            step!("order.alive", store.announce(&presence).await)?
+        } else {
+            vec![presence]
+        };
+        for host in alive {
+            let unable = host.unable.get(context).cloned();
+            let (place, serves) = (host.place, host.serves.get(context).copied());
+            self.say(Word::Host { place, serves, unable }).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells what a gate found; ends the order if it does not let it through.
+    async fn leave(&self, mut verdict: Verdict) -> Result<(), Stop> {
+        let gate = verdict.gate;
+        let refused = verdict.outcome == Outcome::Refused;
+        let forced = self.order.force.contains(&gate);
+        if refused && forced {
+            verdict.outcome = Outcome::Forced;
+        }
+        self.say(Word::Gate(verdict)).await?;
+        if refused && !forced {
+            self.say(Word::Refused(gate)).await?;
+            return Err(Stop::Told);
+        }
+        Ok(())
+    }
+
+    async fn say(&self, word: Word) -> Result<(), Stop> {
+        self.tell.send(Ok(word)).await.map_err(|_| Stop::Told)
+    }
+
+    fn registry(&self) -> Registry<'_> {
+        self.host.registry()
+    }
+}
+
+fn exports(candidate: &Candidate) -> Vec<String> {
+    let components = candidate.components();
+    let line = |(aggregate, digest): (&String, &aether_wit::Digest)| {
+        format!("{aggregate}: component {}", digest.short())
+    };
+    components.iter().map(line).collect()
+}
+
+/// The deployment that a rollback goes back to: the newest that is not the same as the active one.
+fn previous(history: &[Deployment]) -> Option<u64> {
+    let (active, before) = history.split_last()?;
+    let differs = |d: &&Deployment| (d.model, &d.components) != (active.model, &active.components);
+    before.iter().rev().find(differs).map(|d| d.number)
+}
+
+/// The events, by aggregate, that code of `writer` may write and `target` cannot read.
+fn unreadable(target: &Model, writer: &Model) -> BTreeMap<String, BTreeSet<String>> {
+    let mut events: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for change in diff::diff(writer, target) {
+        let mut parts = change.element.split('.');
+        let (Some(aggregate), Some("events"), Some(event)) =
+            (parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
+        if change.impact != diff::Impact::Compatible {
+            events.entry(aggregate.to_owned()).or_default().insert(event.to_owned());
+        }
+    }
+    events
+}
