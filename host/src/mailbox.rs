@@ -22,6 +22,7 @@ use crate::{
     prepare::Prepared,
     router::Actors,
     served::Realm,
+    step::step,
     turn::turn,
     wake::{Standing, Vm, restore},
 };
@@ -218,7 +219,7 @@ impl Cell {
         }
         let (tell, told) = oneshot::channel();
         if self.post(env, realm, Job::Pass(tell)).is_ok() {
-            let _ = told.await;
+            let _ = step!("mailbox.pass", told.await);
         }
     }
 
@@ -383,7 +384,10 @@ impl Work<'_> {
     /// deadline, so that what was begun can be done again under it.
     async fn is_newer_served(&self, vm: &mut Vm, deadline: Instant) -> bool {
         match vm.met.take() {
-            Some(number) => self.env.news.await_deployment(&vm.realm, number, deadline).await,
+            Some(number) => step!(
+                "mailbox.newer",
+                self.env.news.await_deployment(&vm.realm, number, deadline).await
+            ),
             None => false,
         }
     }

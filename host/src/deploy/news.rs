@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{Notify, watch};
 
-use crate::served::Realm;
+use crate::{served::Realm, step::step};
 
 /// Who looks for deployments, and who waits for what it finds. One of each host.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl News {
             }
             self.look();
             let changed = tokio::time::timeout_at(deadline.into(), adopted.changed());
-            if !matches!(changed.await, Ok(Ok(()))) {
+            if !matches!(step!("news.adopted", changed.await), Ok(Ok(()))) {
                 return false;
             }
         }

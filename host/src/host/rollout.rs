@@ -42,11 +42,14 @@ pub(super) async fn follow(inner: Weak<Inner>, stop: CancellationToken) {
     loop {
         let period = tokio::time::sleep(LOOK_PERIOD);
         let due = async {
-            tokio::select! {
-                _ = hints.next() => {}
-                () = env.news.wanted() => {}
-                () = period, if env.store.is_shared() => {}
-            }
+            step!(
+                "rollout.wait",
+                tokio::select! {
+                    _ = hints.next() => {}
+                    () = env.news.wanted() => {}
+                    () = period, if env.store.is_shared() => {}
+                }
+            );
         };
         if stop.run_until_cancelled(due).await.is_none() {
             return;
@@ -96,7 +99,8 @@ impl Host {
             };
             Ok((deployments, hosts))
         };
-        let (deployments, hosts) = env.ask("deployments", deadline, asked).await?;
+        let asked = env.ask("deployments", deadline, asked);
+        let (deployments, hosts) = step!("rollout.ask", asked.await)?;
         Ok(Rollouts { deployments, hosts, faults: env.faults.all() })
     }
 

@@ -99,7 +99,7 @@ fn commands_and_what_they_left_are_shown_to_people() {
     assert_eq!(at(&host, &["wake", ALICE]).ok(), format!("{ALICE} is awake at version 2\n"));
 
     let deployed = at(&host, &["deployments"]).ok();
-    assert!(deployed.starts_with("bank  #1  model "), "{deployed}");
+    assert!(deployed.starts_with("* bank  #1  model "), "{deployed}");
     assert!(deployed.contains("by aether run"), "{deployed}");
 }
 

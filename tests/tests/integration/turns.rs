@@ -321,10 +321,14 @@ async fn a_record_of_a_newer_deployment_is_waited_for_and_not_taken_for_damage()
             deadline: clock::now() + PATIENCE,
         })
         .await?;
-    let refused = send(&host, ALICE, "deposit", json!({"amount": 1})).await.unwrap_err();
+    // Until the deadline it is hoped that the store shows that deployment, which never was there.
+    let mut deposit = command(ALICE, "deposit", &json!({"amount": 1}))?;
+    deposit.deadline = clock::now() + Duration::from_millis(500);
+    let refused = host.send(deposit.clone()).await.unwrap_err();
     assert_eq!(refused.code, Code::Unresolved, "its own try may be behind what it cannot read");
     let waking = start(store.clone(), &workspace::bank_model()?).await?;
-    let refused = send(&waking, ALICE, "deposit", json!({"amount": 1})).await.unwrap_err();
+    deposit.deadline = clock::now() + Duration::from_millis(500);
+    let refused = waking.send(deposit).await.unwrap_err();
     assert_eq!(refused.code, Code::Unavailable, "{refused}");
     assert!(refused.detail.contains("deployment 2"), "{refused}");
     assert_eq!(store.quarantines("bank").await?, []);

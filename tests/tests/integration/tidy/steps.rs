@@ -12,6 +12,7 @@ const CHECKED: &[&str] = &[
     "host/src/mailbox.rs",
     "host/src/deploy.rs",
     "host/src/deploy/",
+    "host/src/host/rollout.rs",
     "host/src/store/embedded.rs",
     "host/src/store/embedded/",
     "host/src/store/jetstream.rs",
@@ -31,6 +32,10 @@ const NO_STORE: &[&str] = &[
     "consume_budget",      // the other tasks
     "run_until_cancelled", // calls that are looked at themselves
     "try_collect",         // calls that are looked at themselves
+    "for_each_concurrent", // calls that are looked at themselves
+    "yield_now",           // the other tasks
+    "notified",            // somebody who has heard of a deployment
+    "send",                // whoever ordered a deployment
     "credentials_file",    // a file of the operator
 ];
 
