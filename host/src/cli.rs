@@ -10,6 +10,7 @@ pub mod client;
 pub mod completions;
 pub mod deploy;
 pub mod deployments;
+pub mod dev;
 pub mod doctor;
 pub mod events;
 pub mod flags;

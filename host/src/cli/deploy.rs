@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::bail;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
@@ -23,7 +22,7 @@ use crate::{
         gates::{Outcome, Verdict},
         order::Word,
     },
-    gateway::reply,
+    gateway::{http::deploy::Told, reply},
     host::{Bundle, Rollouts},
     store::Deployment,
 };
@@ -61,18 +60,17 @@ pub struct How {
 
 impl How {
     /// The order as the host reads it.
-    fn order(&self) -> Value {
-        let mut order = json!({
-            "dry-run": self.dry_run,
-            "force": self.force,
-            "accept-state-changes": self.accept_state_changes,
-            "all": self.all,
-            "because": self.because.as_deref().unwrap_or_default(),
-        });
-        if let Some(budget) = self.budget {
-            order["budget"] = format!("{}ms", budget.as_millis()).into();
+    fn order(&self) -> Told {
+        Told {
+            dry_run: self.dry_run,
+            force: self.force.clone(),
+            accept_state_changes: self.accept_state_changes,
+            budget: self.budget.map(|budget| format!("{}ms", budget.as_millis())),
+            all: self.all,
+            because: self.because.clone().unwrap_or_default(),
+            context: None,
+            to: None,
         }
-        order
     }
 
     /// Carries out a rollback.
@@ -88,12 +86,8 @@ impl How {
                 Err(status) => return Ok(status),
             },
         };
-        let mut order = self.order();
-        order["context"] = context.into();
-        if let Some(to) = to {
-            order["to"] = to.into();
-        }
-        let body = order.to_string().into_bytes();
+        let order = Told { context: Some(context), to, ..self.order() };
+        let body = reply::json(&order).into_bytes();
         self.send(&client, "/admin/rollback", "application/json", body)
     }
 
@@ -153,7 +147,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let bundle = bundle(&args.model)?;
     let boundary = format!("aether-{}", Uuid::now_v7().simple());
-    let body = form(&boundary, &args.how.order().to_string(), &bundle);
+    let body = form(&boundary, &reply::json(&args.how.order()), &bundle);
     let kind = format!("multipart/form-data; boundary={boundary}");
     args.how.send(&args.how.connection.client(), "/admin/deploy", &kind, body)
 }
@@ -208,14 +202,22 @@ fn follow(lines: impl BufRead, mut teller: Teller) -> anyhow::Result<ExitCode> {
     }
 }
 
-struct Teller {
+/// Tells how an order goes.
+pub struct Teller {
     json: bool,
     progress: bool,
     ended: Option<u8>,
 }
 
 impl Teller {
-    fn tell(&mut self, word: &Word) {
+    /// One that tells people, without progress.
+    #[must_use]
+    pub const fn of_people() -> Self {
+        Self { json: false, progress: false, ended: None }
+    }
+
+    /// Tells one word.
+    pub fn tell(&mut self, word: &Word) {
         match word {
             Word::Refused(_) => self.ended = Some(REFUSED),
             Word::Passed(_) | Word::Unchanged(_) | Word::Deployed(_) => self.ended = Some(0),

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{bundle::bundle, flags::Flags, hints, print};
+use super::{bundle::bundle, dev, flags::Flags, hints, print};
 #[cfg(feature = "faults")]
 use crate::config::units;
 use crate::{
@@ -44,6 +44,10 @@ pub struct Args {
     models: Vec<PathBuf>,
     #[command(flatten)]
     flags: Flags,
+    /// Deploy the models again whenever they or their components change; what does not pass is told,
+    /// and what was deployed last is served on.
+    #[arg(long, requires = "models")]
+    dev: bool,
     /// How wrong the time of day is, for tests: `1h`, `-1h`.
     #[cfg(feature = "faults")]
     #[arg(long, value_name = "DURATION", hide = true, allow_hyphen_values = true, value_parser = units::offset)]
@@ -76,6 +80,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let faces = Running::start(&host, &config, listener, tokens).await?;
     for line in banner(&host, at) {
         print::line(&line);
+    }
+    if args.dev {
+        let stop = faces.stop.clone();
+        tokio::spawn(dev::watch(host.clone(), args.models, stop));
+        print::line("watching the models and their components (--dev)");
     }
     until_told(interrupt, terminate, faces, &host, &config).await
 }

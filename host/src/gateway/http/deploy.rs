@@ -10,7 +10,7 @@ use axum::{
 use bytes::Bytes;
 use futures::stream;
 use multer::Multipart;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::respond;
@@ -34,19 +34,29 @@ const MAX_REASON_BYTES: usize = 4096;
 
 const FORM: &str = "expected multipart/form-data with the parts `order` (JSON), `model` and one `component` for each component file, the last two with file names: `aether deploy` sends it";
 
-/// How an order is to be carried out: `{"dry-run","force":[gate],"accept-state-changes","budget",
-/// "all","because"}`, each of which may be left out.
-#[derive(Debug, Default, Deserialize)]
+/// How an order is to be carried out, as it is sent: each of these may be left out.
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-struct Told {
-    dry_run: bool,
-    force: Vec<String>,
-    accept_state_changes: bool,
-    budget: Option<String>,
-    all: bool,
-    because: String,
-    context: Option<String>,
-    to: Option<u64>,
+pub struct Told {
+    /// Only tell what would happen.
+    pub dry_run: bool,
+    /// Gates that need not be passed.
+    pub force: Vec<String>,
+    /// States may differ from those that the active code folds.
+    pub accept_state_changes: bool,
+    /// How long histories are replayed before the activation, with its unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// Replay everything.
+    pub all: bool,
+    /// Why.
+    pub because: String,
+    /// What to roll back; only in a rollback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// The deployment to go back to; only in a rollback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
 }
 
 impl Told {
