@@ -14,6 +14,7 @@ mod cli;
 mod crash;
 mod crash_points;
 mod damage;
+mod dev;
 mod disk;
 mod evolution;
 mod faults;
