@@ -228,7 +228,7 @@ async fn start_bundle(
 fn refuse_breaking(file: &str, old: &Model, new: &Model, active: u64) -> Result<(), StartError> {
     let changes = diff::diff(old, new);
     let (breaking, compatible): (Vec<_>, Vec<_>) =
-        changes.iter().partition(|change| change.impact == diff::Impact::Breaking);
+        changes.iter().partition(|change| change.impact != diff::Impact::Compatible);
     for change in &compatible {
         tracing::info!(%file, "{change}");
     }
@@ -237,7 +237,7 @@ fn refuse_breaking(file: &str, old: &Model, new: &Model, active: u64) -> Result<
     }
     let list: Vec<_> = breaking.iter().map(|change| format!("  {file}: {change}")).collect();
     Err(StartError(format!(
-        "{file}: it would break what deployment {active} of context `{}` has stored or promised; nothing was changed:\n{}\ngo back to the old form, or keep old data readable with an option, a default or `was:` (docs/model.md)",
+        "{file}: it would break what deployment {active} of context `{}` has stored or promised; nothing was changed:\n{}\ngo back to the old form, or keep old data readable with an option, a default, `was:` or an upcast (docs/model.md)",
         new.context,
         list.join("\n")
     )))

@@ -2,13 +2,14 @@
 //!
 //! Events are stored by name as JSON and read again by the new model, so a change to an event is
 //! compatible only if every stored event still reads: a new field is optional or has a default, a
-//! renamed one says what it `was`, a number only gets wider, cases are only added. Callers send
-//! commands and read rejections: what they send must still be taken. The state is not stored for
+//! renamed one says what it `was`, a number only gets wider, cases are only added. For anything else
+//! it needs an upcast, and is compatible where the new model's `upcasts` cover it
+//! ([`upcast`](crate::upcast)). Callers send commands and read rejections: what they send must still be taken. The state is not stored for
 //! good (it is folded from the events anew), so any change to it is compatible.
 //!
 //! Types are compared by structure, through their names: a new name alone changes nothing. A
 //! change inside a named type is told once, at the type, and judged by the strictest of the places
-//! that reach it. What is not known to be safe is breaking.
+//! that reach it. What is not known to be safe is not called compatible.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,10 +18,14 @@ use std::{
 
 use crate::{
     Model,
-    model::{Aggregate, Event, Location, Named, Rejection, Runtime, Scenario, Step, Then},
+    model::{Aggregate, Location, Named, Rejection, Runtime, Scenario, Step, Then},
 };
 
+mod events;
+mod mapping;
+mod shape;
 mod types;
+pub(crate) use events::reading;
 use types::{Place, Role, Walk};
 
 /// What a change means for what exists already.
@@ -28,6 +33,9 @@ use types::{Place, Role, Walk};
 pub enum Impact {
     /// Old events, state and callers go on as they are.
     Compatible,
+    /// Stored events can be read only if an upcast says what becomes of them, and the new model has
+    /// none that does.
+    NeedsUpcast,
     /// Old data or callers can no longer be served.
     Breaking,
 }
@@ -36,6 +44,7 @@ impl fmt::Display for Impact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Compatible => "compatible",
+            Self::NeedsUpcast => "needs upcast",
             Self::Breaking => "breaking",
         })
     }
@@ -63,6 +72,21 @@ pub struct Change {
     pub side: Side,
     /// Where the element stands in the new model, or in the old one if it was removed.
     pub at: Location,
+    /// The stored events that cannot be read as they stand because of it: those of these names,
+    /// stored under the old model or one that declares them alike. Empty where it has no effect on
+    /// stored events.
+    pub stored: Vec<EventRef>,
+}
+
+/// Stored events of one name, or one field of theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventRef {
+    /// The aggregate of their actors.
+    pub aggregate: String,
+    /// The name that they are stored under.
+    pub event: String,
+    /// The stored field that it is about; none = the event as a whole, e.g. as it lacks a field.
+    pub field: Option<String>,
 }
 
 impl fmt::Display for Change {
@@ -116,11 +140,11 @@ fn head(walk: &mut Walk<'_>, old: &Model, new: &Model) {
     }
 }
 
-fn aggregate(walk: &mut Walk<'_>, place: &Place, old: &Aggregate, new: &Aggregate) {
+fn aggregate<'m>(walk: &mut Walk<'m>, place: &Place, old: &'m Aggregate, new: &'m Aggregate) {
     walk.about(place, &old.about, &new.about);
     walk.fields(&place.child("state", new.at), Role::State, &old.state, &new.state);
     commands(walk, &place.child("commands", new.at), old, new);
-    events(walk, &place.child("events", new.at), old, new);
+    events::events(walk, &place.child("events", new.at), old, new);
     rejections(walk, &place.child("rejections", new.at), old, new);
     runtime(walk, &place.child("runtime", new.at), &old.runtime, &new.runtime);
 }
@@ -154,43 +178,6 @@ fn names(walk: &mut Walk<'_>, place: &Place, old: &[String], new: &[String]) {
     for name in old.iter().filter(|name| !news.contains(name)) {
         walk.fine(place, &format!("`{name}` was removed"));
     }
-}
-
-fn events(walk: &mut Walk<'_>, group: &Place, old: &Aggregate, new: &Aggregate) {
-    let mut kept = HashSet::new();
-    for (name, event) in &new.events {
-        let place = group.child(name, event.at);
-        let former = event.was.as_ref().filter(|was| !new.events.contains_key(*was));
-        let found = old
-            .events
-            .get_key_value(name)
-            .or_else(|| former.and_then(|was| old.events.get_key_value(was)));
-        let Some((old_name, before)) = found else {
-            walk.fine(&place, "new event");
-            continue;
-        };
-        kept.insert(old_name);
-        self::event(walk, &place, (old_name, before), event, name);
-    }
-    for (name, event) in &old.events {
-        if !kept.contains(name) {
-            let why = "stored events can no longer be read; an event that is no longer wanted \
-                       stays in the model, and no command emits it";
-            walk.breaking(&group.gone(name, event.at), "the event was removed", why);
-        }
-    }
-}
-
-fn event(
-    walk: &mut Walk<'_>,
-    place: &Place,
-    (old_name, old): (&String, &Event),
-    new: &Event,
-    name: &String,
-) {
-    walk.name(place, Role::Event, (old_name, &old.was), (name, &new.was));
-    walk.about(place, &old.about, &new.about);
-    walk.fields(place, Role::Event, &old.fields, &new.fields);
 }
 
 fn rejections(walk: &mut Walk<'_>, group: &Place, old: &Aggregate, new: &Aggregate) {

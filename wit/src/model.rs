@@ -145,8 +145,36 @@ pub struct Aggregate {
     pub events: IndexMap<String, Event>,
     /// The named reasons for which it refuses commands.
     pub rejections: IndexMap<String, Rejection>,
+    /// What becomes of stored events that the model cannot read as they stand, by the name that
+    /// they are stored under.
+    pub upcasts: IndexMap<String, Upcast>,
     /// How the host treats its actors.
     pub runtime: Runtime,
+}
+
+impl Aggregate {
+    /// The event that is called `stored`, or was called so before.
+    #[must_use]
+    pub fn event_named(&self, stored: &str) -> Option<(&String, &Event)> {
+        let now = self.events.get_key_value(stored);
+        now.or_else(|| self.events.iter().find(|(_, event)| event.was.as_deref() == Some(stored)))
+    }
+
+    /// The upcast of events that are stored as `stored`, with the name that it stands under: that
+    /// name, or the name of the event that was called so before.
+    #[must_use]
+    pub fn upcast_of(&self, stored: &str) -> Option<(&String, &Upcast)> {
+        self.upcasts.get_key_value(stored).or_else(|| {
+            let (name, _) = self.event_named(stored)?;
+            self.upcasts.get_key_value(name)
+        })
+    }
+
+    /// Whether the component does upcasts: whether it exports `AGGREGATE-upcasts`.
+    #[must_use]
+    pub fn component_upcasts(&self) -> bool {
+        self.upcasts.values().any(|upcast| upcast.how == How::Component)
+    }
 }
 
 /// Something that an actor may be asked to do.
@@ -188,6 +216,57 @@ pub struct Rejection {
     pub was: Option<String>,
     /// What the caller is told.
     pub fields: Vec<Field>,
+}
+
+/// What becomes of the stored events of one name, where the model cannot read them as they stand.
+#[derive(Debug, Clone)]
+pub struct Upcast {
+    /// Where the name stands.
+    pub at: Location,
+    /// Who does it.
+    pub how: How,
+}
+
+/// Who does an upcast.
+#[derive(Debug, Clone, PartialEq)]
+pub enum How {
+    /// The component, by its interface `AGGREGATE-upcasts`.
+    Component,
+    /// The host, by these rules.
+    Rules(Box<Rules>),
+}
+
+/// An upcast that the model itself tells. What it does, and in which order: [`crate::upcast`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rules {
+    /// The event that it becomes, where that is not the one of its name.
+    pub to: Option<String>,
+    /// Stored fields that are left out.
+    pub drop: Vec<String>,
+    /// The new names of stored fields.
+    pub rename: IndexMap<String, String>,
+    /// Values of fields, whatever is stored.
+    pub set: IndexMap<String, Value>,
+    /// Values of fields, where nothing is stored.
+    pub default: IndexMap<String, Value>,
+    /// Record fields, each with the fields that move into it.
+    pub into: IndexMap<String, Vec<String>>,
+}
+
+impl Rules {
+    /// Whether it says what becomes of the stored field `name`.
+    #[must_use]
+    pub fn takes(&self, name: &str) -> bool {
+        self.rename.contains_key(name)
+            || self.drop.iter().any(|dropped| dropped == name)
+            || self.into.values().flatten().any(|part| part == name)
+    }
+
+    /// The value that it gives a field of the model.
+    #[must_use]
+    pub fn gives(&self, field: &str) -> Option<&Value> {
+        self.set.get(field).or_else(|| self.default.get(field))
+    }
 }
 
 /// How the host treats the actors of an aggregate. Limits of the host cap these.

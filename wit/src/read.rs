@@ -19,6 +19,7 @@ mod section;
 mod tree;
 mod type_text;
 mod types;
+mod upcast;
 mod value;
 
 use std::collections::{HashMap, HashSet};
@@ -115,6 +116,8 @@ struct Reader<'t, 'p> {
     declared: IndexSet<String>,
     /// Defaults as written, by the place of their field, until all types are known.
     defaults: Vec<(Location, Type, &'t Node)>,
+    /// The values that upcasts give, as written, until all types are known.
+    given: Vec<upcast::Given<'t>>,
 }
 
 /// The model in `root`; what comes out is only good if no error was noted.
@@ -124,6 +127,7 @@ fn model(text: &str, root: &Node, problems: &mut Problems) -> Option<Model> {
         types: IndexMap::new(),
         declared: IndexSet::new(),
         defaults: Vec::new(),
+        given: Vec::new(),
     };
     let map = reader.map(root, "the model")?;
     reader.keys(
@@ -140,7 +144,7 @@ fn model(text: &str, root: &Node, problems: &mut Problems) -> Option<Model> {
     let sound = reader.check_types();
     reader.check_namespaces(&aggregates);
 
-    let Reader { problems, mut types, defaults, .. } = reader;
+    let Reader { problems, mut types, defaults, given, .. } = reader;
     let mut scenarios = Vec::new();
     if sound {
         let mut values = value::Values { types: &types, problems };
@@ -148,6 +152,7 @@ fn model(text: &str, root: &Node, problems: &mut Problems) -> Option<Model> {
             .into_iter()
             .filter_map(|(at, ty, node)| Some((at, values.value(node, &ty)?)))
             .collect();
+        upcast::set_given(&mut aggregates, given, &mut |node, ty| values.value(node, ty));
         scenarios = read_scenarios(map, context.as_deref(), &aggregates, &mut values);
         fields::set_defaults(&mut types, &mut aggregates, &defaults);
     }

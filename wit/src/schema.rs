@@ -52,6 +52,7 @@ fn definitions() -> Map<String, Value> {
         ("aggregate", aggregate()),
         ("command", command()),
         ("fact", fact()),
+        ("upcast", upcast()),
         ("runtime", runtime()),
         ("scenario", scenario()),
         ("step", object([("when", when()), ("then", then())], &["when", "then"])),
@@ -152,6 +153,10 @@ fn aggregate() -> Value {
             ("commands", needed("What its actors may be asked to do.", "command")),
             ("events", needed("What may happen to its actors.", "fact")),
             ("rejections", section("Named reasons for which commands are refused.", "fact")),
+            (
+                "upcasts",
+                section("What becomes of stored events that do not read as they stand.", "upcast"),
+            ),
             ("runtime", described("How the host treats its actors.", reference("runtime"))),
         ],
         &["state", "commands", "events"],
@@ -194,6 +199,40 @@ fn fact() -> Value {
         "then": long,
         "else": reference("fields"),
     })
+}
+
+/// What becomes of stored events of one name.
+fn upcast() -> Value {
+    let names = |about: &str| {
+        json!({
+            "description": about,
+            "type": "array",
+            "items": reference("name"),
+            "uniqueItems": true,
+        })
+    };
+    let values = |about: &str| json!({"description": about, "type": ["object", "null"], "propertyNames": reference("name")});
+    let rules = object(
+        [
+            ("to", described("The event that it becomes.", reference("name"))),
+            ("drop", or_nothing(names("Stored fields that are left out."))),
+            ("rename", section("New names of stored fields.", "name")),
+            ("set", values("Values of fields, whatever is stored.")),
+            ("default", values("Values of fields, where nothing is stored.")),
+            (
+                "into",
+                json!({
+                    "description": "Record fields, each with the fields that move into it.",
+                    "type": ["object", "null"],
+                    "propertyNames": reference("name"),
+                    "additionalProperties": names("The fields that move into it."),
+                }),
+            ),
+        ],
+        &[],
+    );
+    let by_component = json!({"description": "The component does it.", "enum": ["component"]});
+    json!({"oneOf": [by_component, not_empty(rules)]})
 }
 
 fn runtime() -> Value {
@@ -335,6 +374,11 @@ fn section(about: &str, definition: &str) -> Value {
 /// The map that `schema` tells of, or nothing.
 fn or_null(schema: Value) -> Value {
     with(schema, "type", json!(["object", "null"]))
+}
+
+/// The list that `schema` tells of, or nothing.
+fn or_nothing(schema: Value) -> Value {
+    with(schema, "type", json!(["array", "null"]))
 }
 
 /// The map that `schema` tells of, with at least one entry.

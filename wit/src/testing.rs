@@ -16,9 +16,10 @@ pub use self::write::text;
 use crate::{
     Digest, Model,
     model::{
-        Aggregate, Case, Command, Event, Field, Isolation, Location, Named, Rejection, Runtime,
-        Scenario, Step, Then, Type, TypeDecl, TypeDef,
+        Aggregate, Case, Command, Event, Field, How, Isolation, Location, Named, Rejection, Rules,
+        Runtime, Scenario, Step, Then, Type, TypeDecl, TypeDef, Upcast,
     },
+    wit::record_of,
 };
 
 /// Names that are legal in a model; many are words of WIT, Rust or YAML.
@@ -472,6 +473,7 @@ impl AggregateDraft {
             };
             commands.insert(names.take(), command);
         }
+        let upcasts = upcasts(&events, types, self.seed);
         let about = self.about.map(described);
         let state = named_fields(self.state, types);
         let runtime = self.runtime;
@@ -483,11 +485,50 @@ impl AggregateDraft {
             commands,
             events,
             rejections,
+            upcasts,
             runtime,
         };
         model.scenarios.extend(scenario(&aggregate, types, self.seed));
         model.aggregates.insert(name, aggregate);
     }
+}
+
+/// Upcasts of events that no model here stores, and of some that it does.
+fn upcasts(
+    events: &IndexMap<String, Event>,
+    types: &IndexMap<String, TypeDecl>,
+    seed: u64,
+) -> IndexMap<String, Upcast> {
+    let at = Location::default();
+    let mut upcasts = IndexMap::new();
+    if seed.is_multiple_of(4) {
+        upcasts.insert("zz-strange".to_owned(), Upcast { at, how: How::Component });
+    }
+    let Some((name, event)) = events.first().filter(|_| seed.is_multiple_of(2)) else {
+        return upcasts;
+    };
+    let retired = Rules { to: Some(name.clone()), ..Rules::default() };
+    upcasts.insert("zz-retired".to_owned(), Upcast { at, how: How::Rules(Box::new(retired)) });
+    let mut rules = Rules { drop: vec!["zz-gone".to_owned()], ..Rules::default() };
+    for (index, field) in event.fields.iter().enumerate() {
+        let name = field.name.clone();
+        let parts = record_of(types, &field.ty).unwrap_or_default();
+        let moves = |part: &Field| event.fields.iter().all(|field| field.name != part.name);
+        if !parts.is_empty() && parts.iter().all(moves) {
+            rules.into.insert(name, parts.iter().map(|part| part.name.clone()).collect());
+            if let Some(part) = parts.first() {
+                rules.rename.insert("zz-part".to_owned(), part.name.clone());
+            }
+            break;
+        }
+        match index {
+            0 => drop(rules.rename.insert("zz-was".to_owned(), name)),
+            1 => drop(rules.set.insert(name, value(&field.ty, types, seed / 5))),
+            _ => drop(rules.default.insert(name, value(&field.ty, types, seed / 7))),
+        }
+    }
+    upcasts.insert(name.clone(), Upcast { at, how: How::Rules(Box::new(rules)) });
+    upcasts
 }
 
 /// A scenario with every event behind it and one step per command.

@@ -7,9 +7,14 @@
 //! model stand in the interface `types`, and each aggregate's interface uses all that it reaches,
 //! so that a guest's bindings find every type in one place.
 //!
+//! Where the model lists events that the component upcasts, the interface `AGGREGATE-upcasts` stands
+//! beside that of the aggregate, and is exported with it.
+//!
 //! Every identifier is escaped with `%`, so that WIT's keywords are legal names in a model.
 
 use std::collections::HashSet;
+
+use indexmap::IndexMap;
 
 use crate::{
     Model,
@@ -27,6 +32,13 @@ pub const CONTRACT: &str = include_str!("../aether.wit");
 /// The line of [`CONTRACT`] that opens its package.
 const CONTRACT_PACKAGE: &str = "package aether:host";
 
+/// The name of the interface by which an aggregate's component reads old events; it is there only
+/// if the model lists events that the component upcasts.
+#[must_use]
+pub fn upcasts_name(aggregate: &str) -> String {
+    format!("{aggregate}-upcasts")
+}
+
 /// The model's package as WIT text: an interface per aggregate, worlds `AGGREGATE-guest` and
 /// `all`. Together with [`CONTRACT`] it is complete.
 #[must_use]
@@ -36,11 +48,12 @@ pub fn package(model: &Model) -> String {
     types(&mut out, model, |_| true);
     for aggregate in model.aggregates.values() {
         interface(&mut out, model, aggregate);
+        upcasts(&mut out, aggregate);
     }
-    for name in model.aggregates.keys() {
-        world(&mut out, &format!("{name}-guest"), [name]);
+    for aggregate in model.aggregates.values() {
+        world(&mut out, &format!("{}-guest", aggregate.name), [aggregate]);
     }
-    world(&mut out, "all", model.aggregates.keys());
+    world(&mut out, "all", model.aggregates.values());
     out.0
 }
 
@@ -56,7 +69,8 @@ pub fn guest(model: &Model, aggregate: &str) -> Option<String> {
     open_package(&mut out, model);
     types(&mut out, model, |name| reached.contains(&name));
     interface(&mut out, model, aggregate);
-    world(&mut out, &format!("{}-guest", aggregate.name), [&aggregate.name]);
+    upcasts(&mut out, aggregate);
+    world(&mut out, &format!("{}-guest", aggregate.name), [aggregate]);
     nest_contract(&mut out);
     Some(out.0)
 }
@@ -76,6 +90,30 @@ pub(crate) fn resolve<'m>(model: &'m Model, mut ty: &'m Type) -> &'m Type {
     ty
 }
 
+/// The fields of a type that is a record, or an option of one, through any chain of aliases.
+pub(crate) fn record_of<'m>(
+    types: &'m IndexMap<String, TypeDecl>,
+    mut ty: &'m Type,
+) -> Option<&'m [Field]> {
+    let mut optional = false;
+    // Longer chains of aliases go in circles: that is told elsewhere.
+    for _ in 0..=types.len() {
+        ty = match ty {
+            Type::Option(some) if !optional => {
+                optional = true;
+                some
+            }
+            Type::Named(name) => match &types.get(name)?.def {
+                TypeDef::Record(fields) => return Some(fields),
+                TypeDef::Alias(target) => target,
+                _ => return None,
+            },
+            _ => return None,
+        };
+    }
+    None
+}
+
 /// The named types that `aggregate` uses, directly or through other types, in the model's order.
 fn reached<'m>(model: &'m Model, aggregate: &'m Aggregate) -> Vec<&'m str> {
     let mut open: Vec<&Type> = Vec::new();
@@ -87,7 +125,12 @@ fn reached<'m>(model: &'m Model, aggregate: &'m Aggregate) -> Vec<&'m str> {
         .chain(aggregate.rejections.values().map(|rejection| &rejection.fields))
         .chain([&aggregate.state]);
     open.extend(field_lists.flatten().map(|field| &field.ty));
+    let seen = reached_from(model, open);
+    model.types.keys().map(String::as_str).filter(|name| seen.contains(name)).collect()
+}
 
+/// The named types that these types use, directly or through other types.
+pub(crate) fn reached_from<'m>(model: &'m Model, mut open: Vec<&'m Type>) -> HashSet<&'m str> {
     let mut seen = HashSet::new();
     while let Some(ty) = open.pop() {
         match ty {
@@ -105,7 +148,7 @@ fn reached<'m>(model: &'m Model, aggregate: &'m Aggregate) -> Vec<&'m str> {
             _ => {}
         }
     }
-    model.types.keys().map(String::as_str).filter(|name| seen.contains(name)).collect()
+    seen
 }
 
 /// The types that stand directly in a definition.
@@ -209,6 +252,32 @@ fn functions(out: &mut Text, aggregate: &Aggregate) {
     out.line(1, "%evolve: func(%state: %state, %events: list<%event>) -> %state;");
 }
 
+/// The interface by which the component reads old events, if the model lists any for it.
+fn upcasts(out: &mut Text, aggregate: &Aggregate) {
+    if !aggregate.component_upcasts() {
+        return;
+    }
+    out.line(0, "");
+    out.line(0, &format!("interface {} {{", id(&upcasts_name(&aggregate.name))));
+    out.line(1, &format!("use {}.{{{}}};", id(&aggregate.name), id("event")));
+    out.line(0, "");
+    out.line(
+        1,
+        "/// The event that a stored one is today, or why it is none. `model` is the digest of",
+    );
+    out.line(
+        1,
+        "/// the model that it was stored under, `event-type` its name and `data` its fields as",
+    );
+    out.line(1, "/// JSON, as they are stored.");
+    out.line(
+        1,
+        "%upcast: func(%model: string, %event-type: string, %data: string) -> result<%event, \
+         string>;",
+    );
+    out.line(0, "}");
+}
+
 fn record(out: &mut Text, name: &str, fields: &[Field]) {
     let lines = fields.iter().map(|field| {
         (field.about.as_deref(), format!("{}: {}", id(&field.name), wit_type(&field.ty)))
@@ -216,11 +285,14 @@ fn record(out: &mut Text, name: &str, fields: &[Field]) {
     out.block("record", name, lines);
 }
 
-fn world<'m>(out: &mut Text, name: &str, aggregates: impl IntoIterator<Item = &'m String>) {
+fn world<'m>(out: &mut Text, name: &str, aggregates: impl IntoIterator<Item = &'m Aggregate>) {
     out.line(0, "");
     out.line(0, &format!("world {} {{", id(name)));
     for aggregate in aggregates {
-        out.line(1, &format!("export {};", id(aggregate)));
+        out.line(1, &format!("export {};", id(&aggregate.name)));
+        if aggregate.component_upcasts() {
+            out.line(1, &format!("export {};", id(&upcasts_name(&aggregate.name))));
+        }
     }
     out.line(0, "}");
 }

@@ -130,6 +130,7 @@ mod tests {
             commands,
             events: IndexMap::new(),
             rejections: IndexMap::new(),
+            upcasts: IndexMap::new(),
             runtime: Runtime::default(),
         };
         Model {

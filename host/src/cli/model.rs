@@ -46,7 +46,8 @@ enum What {
     },
     /// Print the JSON Schema of the model language, for editors.
     Schema,
-    /// Tell what changed between two models; exit status 1 if it breaks data or callers.
+    /// Tell what changed between two models; exit status 1 if it breaks callers, or if stored events
+    /// need an upcast that the new model does not have.
     Diff {
         /// The model as it was.
         old: PathBuf,
@@ -76,10 +77,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         What::Diff { old, new, json } => {
             let (old, new) = (Text::read(&old)?, Text::read(&new)?);
-            let (Some(old), Some(new)) = (old.model(), new.model()) else {
+            let (Some(before), Some(after)) = (old.model(), new.model()) else {
                 return Ok(ExitCode::from(super::INVALID));
             };
-            compare(&old, &new, json)
+            let files = Files { old: &old.name, new: &new.name };
+            Ok(compare(&files, &diff::diff(&before, &after), json))
         }
     }
 }
@@ -168,35 +170,61 @@ fn problems_json(file: &str, problems: &[Problem]) -> Value {
     json!({ "file": file, "problems": problems.iter().map(problem).collect::<Vec<_>>() })
 }
 
-fn compare(old: &Model, new: &Model, as_json: bool) -> anyhow::Result<ExitCode> {
-    let changes = diff::diff(old, new);
-    let breaking = changes.iter().any(|change| change.impact == Impact::Breaking);
+/// The names of the two files that are compared.
+struct Files<'a> {
+    old: &'a str,
+    new: &'a str,
+}
+
+impl Files<'_> {
+    /// The file that a change points into.
+    const fn of(&self, change: &diff::Change) -> &str {
+        match change.side {
+            diff::Side::Old => self.old,
+            diff::Side::New => self.new,
+        }
+    }
+}
+
+fn compare(files: &Files<'_>, changes: &[diff::Change], as_json: bool) -> ExitCode {
     if as_json {
-        print::line(&changes_json(&changes).to_string());
+        print::line(&changes_json(files, changes).to_string());
     } else {
-        for change in &changes {
-            print::line(&change.to_string());
+        for change in changes {
+            print::line(&change_line(files, change));
         }
         if changes.is_empty() {
             print::line("nothing changed");
         }
     }
-    Ok(ExitCode::from(u8::from(breaking)))
+    let compatible = changes.iter().all(|change| change.impact == Impact::Compatible);
+    ExitCode::from(u8::from(!compatible))
 }
 
-fn changes_json(changes: &[diff::Change]) -> Value {
+/// `FILE:LINE:COLUMN: impact: element: what`.
+fn change_line(files: &Files<'_>, change: &diff::Change) -> String {
+    let aether_wit::model::Location { line, column } = change.at;
+    format!("{}:{line}:{column}: {change}", files.of(change))
+}
+
+fn changes_json(files: &Files<'_>, changes: &[diff::Change]) -> Value {
     let change = |change: &diff::Change| {
         let impact = match change.impact {
             Impact::Compatible => "compatible",
+            Impact::NeedsUpcast => "needs-upcast",
             Impact::Breaking => "breaking",
         };
         let side = match change.side {
             diff::Side::New => "new",
             diff::Side::Old => "old",
         };
+        let stored = change.stored.iter().map(|event| {
+            json!({"aggregate": event.aggregate, "event": event.event, "field": event.field})
+        });
         json!({
             "impact": impact, "element": change.element, "what": change.what, "in": side,
-            "line": change.at.line, "column": change.at.column,
+            "file": files.of(change), "line": change.at.line, "column": change.at.column,
+            "stored": stored.collect::<Vec<_>>(),
         })
     };
     json!({ "changes": changes.iter().map(change).collect::<Vec<_>>() })
@@ -221,16 +249,25 @@ mod tests {
         let expected = json!({"file": "f", "problems": [{"severity": "warning", "line": 3,
             "column": 5, "width": 2, "message": "m", "help": null}]});
         assert_eq!(problems_json("f", &[problem]), expected);
+        let event = diff::EventRef {
+            aggregate: "account".to_owned(),
+            event: "deposited".to_owned(),
+            field: Some("note".to_owned()),
+        };
         let change = diff::Change {
-            impact: Impact::Breaking,
+            impact: Impact::NeedsUpcast,
             element: "account".to_owned(),
             what: "gone".to_owned(),
             side: diff::Side::Old,
             at,
+            stored: vec![event],
         };
-        let expected = json!({"changes": [{"impact": "breaking", "element": "account",
-            "what": "gone", "in": "old", "line": 3, "column": 5}]});
-        assert_eq!(changes_json(&[change]), expected);
+        let files = Files { old: "then", new: "now" };
+        assert_eq!(change_line(&files, &change), "then:3:5: needs upcast: account: gone");
+        let expected = json!({"changes": [{"impact": "needs-upcast", "element": "account",
+            "what": "gone", "in": "old", "file": "then", "line": 3, "column": 5,
+            "stored": [{"aggregate": "account", "event": "deposited", "field": "note"}]}]});
+        assert_eq!(changes_json(&files, &[change]), expected);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use super::{AggregatePlans, Reader, write};
 
+mod upcasts;
+
 /// The model after edits that its team may make; `choices` says which.
 fn edited(mut model: Model, choices: u64) -> Model {
     let mut choose = choices;

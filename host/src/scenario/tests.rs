@@ -199,6 +199,7 @@ fn aggregate() -> Aggregate {
         ]
         .map(|(name, rejection)| (name.to_owned(), rejection))
         .into(),
+        upcasts: [].into(),
         runtime: Runtime::default(),
     }
 }

@@ -90,6 +90,7 @@ fn model(runtime: Runtime) -> Model {
         commands: commands.collect(),
         events: IndexMap::from([("added".to_owned(), event)]),
         rejections: IndexMap::from([("too-much".to_owned(), rejection)]),
+        upcasts: IndexMap::new(),
         runtime,
     };
     Model {

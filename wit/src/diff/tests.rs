@@ -1,4 +1,4 @@
-use Impact::{Breaking, Compatible};
+use Impact::{Breaking, Compatible, NeedsUpcast};
 use proptest::prelude::*;
 
 use super::*;
@@ -43,18 +43,18 @@ fn numbers_may_get_wider_and_never_narrower() {
         [[Type::S8, Type::S16, Type::S32, Type::S64], [Type::U8, Type::U16, Type::U32, Type::U64]];
     for (i, (s_old, u_old)) in s.iter().zip(&u).enumerate() {
         for (j, (s_new, u_new)) in s.iter().zip(&u).enumerate() {
-            let wider = |is: bool| Some(if is { Compatible } else { Breaking });
+            let wider = |is: bool| Some(if is { Compatible } else { NeedsUpcast });
             let same_sign = if i == j { None } else { wider(i < j) };
             assert_eq!(event_field(s_old.clone(), s_new.clone()), same_sign);
             assert_eq!(event_field(u_old.clone(), u_new.clone()), same_sign);
             assert_eq!(event_field(u_old.clone(), s_new.clone()), wider(i < j));
-            assert_eq!(event_field(s_old.clone(), u_new.clone()), Some(Breaking));
+            assert_eq!(event_field(s_old.clone(), u_new.clone()), Some(NeedsUpcast));
         }
     }
     assert_eq!(event_field(Type::F32, Type::F64), Some(Compatible));
-    assert_eq!(event_field(Type::F64, Type::F32), Some(Breaking));
-    assert_eq!(event_field(Type::U32, Type::F64), Some(Breaking));
-    assert_eq!(event_field(Type::Char, Type::String), Some(Breaking));
+    assert_eq!(event_field(Type::F64, Type::F32), Some(NeedsUpcast));
+    assert_eq!(event_field(Type::U32, Type::F64), Some(NeedsUpcast));
+    assert_eq!(event_field(Type::Char, Type::String), Some(NeedsUpcast));
 }
 
 #[test]
@@ -64,40 +64,43 @@ fn widening_reaches_into_other_types_where_values_are_written_alike() {
     assert_eq!(event_field(option(narrow.clone()), option(wide.clone())), Some(Compatible));
     let pair = |ty: &Type| Type::Tuple(vec![Type::Bool, ty.clone()]);
     assert_eq!(event_field(pair(&narrow), pair(&wide)), Some(Compatible));
-    assert_eq!(event_field(pair(&wide), pair(&narrow)), Some(Breaking));
-    assert_eq!(event_field(Type::Tuple(vec![Type::Bool]), pair(&wide)), Some(Breaking));
+    assert_eq!(event_field(pair(&wide), pair(&narrow)), Some(NeedsUpcast));
+    assert_eq!(event_field(Type::Tuple(vec![Type::Bool]), pair(&wide)), Some(NeedsUpcast));
     let result = |ok: Option<&Type>| Type::Result { ok: ok.cloned().map(Box::new), err: None };
     assert_eq!(event_field(result(Some(&narrow)), result(Some(&wide))), Some(Compatible));
-    assert_eq!(event_field(result(None), result(Some(&wide))), Some(Breaking));
+    assert_eq!(event_field(result(None), result(Some(&wide))), Some(NeedsUpcast));
 }
 
 #[test]
 fn bytes_and_nested_options_are_written_in_another_way() {
-    assert_eq!(event_field(list(Type::U8), list(Type::U16)), Some(Breaking));
-    assert_eq!(event_field(list(Type::U8), Type::String), Some(Breaking));
+    assert_eq!(event_field(list(Type::U8), list(Type::U16)), Some(NeedsUpcast));
+    assert_eq!(event_field(list(Type::U8), Type::String), Some(NeedsUpcast));
     let (flat, nested) = (option(Type::Bool), option(option(Type::Bool)));
-    assert_eq!(event_field(flat.clone(), nested.clone()), Some(Breaking));
-    assert_eq!(event_field(nested, flat), Some(Breaking));
+    assert_eq!(event_field(flat.clone(), nested.clone()), Some(NeedsUpcast));
+    assert_eq!(event_field(nested, flat), Some(NeedsUpcast));
 
     // The same through an alias: the alias itself only gets wider.
     let mut old = bank().with_type("byte", TypeDef::Alias(Type::U8));
     event_fields(&mut old)[0].ty = list(named("byte"));
     let changes = after(&old, |model| model.types["byte"].def = TypeDef::Alias(Type::U16));
-    assert!(changes.contains(&(Breaking, "account.events.deposited.amount".into())), "{changes:?}");
+    assert!(
+        changes.contains(&(NeedsUpcast, "account.events.deposited.amount".into())),
+        "{changes:?}"
+    );
 }
 
 #[test]
 fn a_new_event_field_is_optional_and_a_removed_one_is_missed() {
     let place = "account.events.deposited.note";
     let new = |field: Field| after(&bank(), |model| event_fields(model).push(field));
-    assert_eq!(new(field("note", Type::String)), one(Breaking, place));
+    assert_eq!(new(field("note", Type::String)), one(NeedsUpcast, place));
     assert_eq!(new(field("note", option(Type::String))), one(Compatible, place));
     let with_default = Field { default: Some("".into()), ..field("note", Type::String) };
     assert_eq!(new(with_default), one(Compatible, place));
     let changes = after(&bank(), |model| event_fields(model).clear());
-    assert_eq!(changes, one(Breaking, "account.events.deposited.amount"));
-    assert_eq!(event_field(Type::U64, option(Type::U64)), Some(Breaking));
-    assert_eq!(event_field(option(Type::U64), Type::U64), Some(Breaking));
+    assert_eq!(changes, one(NeedsUpcast, "account.events.deposited.amount"));
+    assert_eq!(event_field(Type::U64, option(Type::U64)), Some(NeedsUpcast));
+    assert_eq!(event_field(option(Type::U64), Type::U64), Some(NeedsUpcast));
 }
 
 #[test]
@@ -112,8 +115,7 @@ fn removals_point_into_the_old_text_and_come_last() {
     assert_eq!(places, [(Side::New, 9), (Side::Old, 2)]);
     assert_eq!(
         changes[1].to_string(),
-        "breaking: account.events.deposited.amount: the field was removed: stored events have it; \
-         only an upcast could read them, and aether has none"
+        "needs upcast: account.events.deposited.amount: the field was removed: stored events have it"
     );
 }
 
@@ -128,12 +130,12 @@ fn a_rename_says_what_it_was_and_goes_on_saying_it() {
     fields(&mut old, "sum", None);
     let to = |old: &Model, name: &str, was: Option<&str>| after(old, |it| fields(it, name, was));
     assert_eq!(to(&old, "amount", Some("sum")), one(Compatible, place));
-    assert_eq!(to(&old, "amount", None)[0], (Breaking, place.into()));
+    assert_eq!(to(&old, "amount", None)[0], (NeedsUpcast, place.into()));
     // The bank's `amount` was `sum`: events of both names are stored.
-    assert_eq!(to(&bank(), "amount", None), one(Breaking, place));
-    assert_eq!(to(&bank(), "amount", Some("total")), one(Breaking, place));
+    assert_eq!(to(&bank(), "amount", None), one(NeedsUpcast, place));
+    assert_eq!(to(&bank(), "amount", Some("total")), one(NeedsUpcast, place));
     let again = to(&bank(), "total", Some("amount"));
-    assert!(again.contains(&(Breaking, "account.events.withdrawn.total".into())), "{again:?}");
+    assert!(again.contains(&(NeedsUpcast, "account.events.withdrawn.total".into())), "{again:?}");
     assert_eq!(to(&bank(), "sum", Some("amount")).iter().map(|it| it.0).max(), Some(Compatible));
 }
 
@@ -151,10 +153,10 @@ fn defaults_of_event_fields_stay_what_they_were() {
     };
     assert_eq!(to(Some(1), Some(1), Type::U64), []);
     assert_eq!(to(None, Some(1), Type::U64), one(Compatible, place));
-    assert_eq!(to(Some(1), Some(2), Type::U64), one(Breaking, place));
-    assert_eq!(to(Some(1), None, Type::U64), one(Breaking, place));
-    assert_eq!(to(Some(1), None, option(Type::U64)), one(Breaking, place));
-    assert_eq!(to(None, Some(1), option(Type::U64)), one(Breaking, place));
+    assert_eq!(to(Some(1), Some(2), Type::U64), one(NeedsUpcast, place));
+    assert_eq!(to(Some(1), None, Type::U64), one(NeedsUpcast, place));
+    assert_eq!(to(Some(1), None, option(Type::U64)), one(NeedsUpcast, place));
+    assert_eq!(to(None, Some(1), option(Type::U64)), one(NeedsUpcast, place));
 }
 
 #[test]
@@ -162,7 +164,7 @@ fn events_commands_and_rejections_come_and_go() {
     let edit = |edit: fn(&mut Aggregate)| after(&bank(), |it| edit(&mut it.aggregates["account"]));
     assert_eq!(
         edit(|it| drop(it.events.shift_remove("deposited"))),
-        one(Breaking, "account.events.deposited")
+        one(NeedsUpcast, "account.events.deposited")
     );
     assert_eq!(
         edit(|it| drop(it.commands.shift_remove("open"))),
@@ -324,7 +326,7 @@ fn a_new_name_alone_changes_nothing_for_a_type() {
         rename_type(model, "money", "price");
         model.types["price"].def = TypeDef::Record(vec![field("cents", Type::U64)]);
     });
-    let expected = [(Compatible, "types.price"), (Breaking, "types.price.currency")];
+    let expected = [(Compatible, "types.price"), (NeedsUpcast, "types.price.currency")];
     assert_eq!(changes, expected.map(|(impact, element)| (impact, element.to_owned())));
     // Another type that is known already, of the same structure.
     let twin = with_money().types["money"].def.clone();
@@ -338,7 +340,7 @@ fn a_new_name_alone_changes_nothing_for_a_type() {
     assert_eq!(changes, one(Compatible, "types.cash"));
     // Another type of another structure is told where it is used.
     let changes = after(&with_money(), |model| event_fields(model)[0].ty = list(named("tier")));
-    assert_eq!(changes, one(Breaking, "account.events.deposited.amount"));
+    assert_eq!(changes, one(NeedsUpcast, "account.events.deposited.amount"));
 }
 
 #[test]
@@ -352,12 +354,15 @@ fn a_type_is_judged_once_by_the_strictest_place_that_reaches_it() {
         })
     };
     let add: fn(&mut Vec<Field>) = |fields| fields.push(field("note", Type::String));
-    assert_eq!(edit(&with_money(), add), one(Breaking, "types.money.note"));
+    assert_eq!(edit(&with_money(), add), one(NeedsUpcast, "types.money.note"));
     assert_eq!(
         edit(&with_money(), |it| it.push(field("note", option(Type::String)))),
         one(Compatible, "types.money.note")
     );
-    assert_eq!(edit(&with_money(), |it| it[0].ty = Type::U32), one(Breaking, "types.money.cents"));
+    assert_eq!(
+        edit(&with_money(), |it| it[0].ty = Type::U32),
+        one(NeedsUpcast, "types.money.cents")
+    );
     // Only the state reaches it, or nothing does.
     let mut old = bank();
     assert_eq!(edit(&old, add), one(Compatible, "types.money.note"));
@@ -382,17 +387,17 @@ fn cases_and_flags_are_only_added() {
     for make in [TypeDef::Enum, TypeDef::Flags] {
         let (one_case, two) = (make(cases(&["a"])), make(cases(&["a", "b"])));
         assert_eq!(to(one_case.clone(), two.clone()), one(Compatible, place));
-        assert_eq!(to(two, one_case), one(Breaking, place));
+        assert_eq!(to(two, one_case), one(NeedsUpcast, place));
     }
     let two = TypeDef::Enum(cases(&["a", "b"]));
     assert_eq!(to(two.clone(), variant(None)), []);
-    assert_eq!(to(two.clone(), variant(Some(Type::Bool))), one(Breaking, place));
-    assert_eq!(to(variant(Some(Type::Bool)), two.clone()), one(Breaking, place));
+    assert_eq!(to(two.clone(), variant(Some(Type::Bool))), one(NeedsUpcast, place));
+    assert_eq!(to(variant(Some(Type::Bool)), two.clone()), one(NeedsUpcast, place));
     let (narrow, wide) = (variant(Some(Type::U8)), variant(Some(Type::U16)));
     assert_eq!(to(narrow.clone(), wide.clone()), one(Compatible, place));
-    assert_eq!(to(wide, narrow), one(Breaking, place));
-    assert_eq!(to(two.clone(), TypeDef::Flags(cases(&["a", "b"]))), one(Breaking, "types.kind"));
-    assert_eq!(to(two, TypeDef::Alias(Type::String)), one(Breaking, "types.kind"));
+    assert_eq!(to(wide, narrow), one(NeedsUpcast, place));
+    assert_eq!(to(two.clone(), TypeDef::Flags(cases(&["a", "b"]))), one(NeedsUpcast, "types.kind"));
+    assert_eq!(to(two, TypeDef::Alias(Type::String)), one(NeedsUpcast, "types.kind"));
 }
 
 #[test]
@@ -401,12 +406,12 @@ fn aliases_are_judged_where_they_are_declared() {
     event_fields(&mut old)[0].ty = named("cents");
     let to = |ty: Type| after(&old, |model| model.types["cents"].def = TypeDef::Alias(ty));
     assert_eq!(to(Type::U64), one(Compatible, "types.cents"));
-    assert_eq!(to(Type::String), one(Breaking, "types.cents"));
+    assert_eq!(to(Type::String), one(NeedsUpcast, "types.cents"));
     let direct = after(&old, |model| event_fields(model)[0].ty = Type::U32);
     assert_eq!(direct, []);
     let record = TypeDef::Record(vec![field("value", Type::U32)]);
     let changes = after(&old, |model| model.types["cents"].def = record);
-    assert_eq!(changes, one(Breaking, "types.cents"));
+    assert_eq!(changes, one(NeedsUpcast, "types.cents"));
 }
 
 proptest! {
@@ -427,7 +432,7 @@ proptest! {
         let element = format!("{}.events.{event}", aggregate.name);
         prop_assert!(count > 0);
         let breaking = diff(&model, &smaller);
-        prop_assert!(breaking.iter().any(|it| it.impact == Breaking && it.element == element));
+        prop_assert!(breaking.iter().any(|it| it.impact == NeedsUpcast && it.element == element));
         let back = diff(&smaller, &model);
         prop_assert!(back.iter().all(|it| it.impact == Compatible), "{back:?}");
     }

@@ -1,12 +1,21 @@
 //! The rules for fields and types, and the list that the changes are gathered in.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, HashSet, VecDeque},
+};
 
-use super::{Change, Impact, Side};
+use serde_json::Value;
+
+use super::{
+    Change, EventRef, Impact, Side,
+    mapping::Moved,
+    shape::{Cases, Shape, widens},
+};
 use crate::{
     Model,
-    model::{Field, Location, Type, TypeDecl, TypeDef},
-    wit::{resolve, spell},
+    model::{Event, Field, Location, Rules, Type, TypeDecl},
+    wit::{reached_from, resolve, spell},
 };
 
 /// What a value is used for: whose rules a change to it must keep.
@@ -49,6 +58,12 @@ impl Place {
         Self { side: Side::Old, ..self.child(name, at) }
     }
 
+    /// Another part of what this is a part of.
+    pub(super) fn beside(&self, name: &str, at: Location) -> Self {
+        let above = self.element.rsplit_once('.').map_or("", |(above, _)| above);
+        Self::new(format!("{above}.{name}"), at)
+    }
+
     pub(super) const fn at(&self) -> Location {
         self.at
     }
@@ -75,11 +90,37 @@ struct Pair {
     role: Role,
 }
 
+/// The stored events that are being compared.
+pub(super) struct Subject<'m> {
+    pub aggregate: &'m str,
+    /// The name that they are stored under.
+    pub event: &'m str,
+    /// The name that their upcast stands under.
+    pub upcast: Option<&'m str>,
+    /// What the upcast does, if the model does it.
+    pub rules: Option<&'m Rules>,
+    /// Whether the component reads them, whatever has changed.
+    pub covered: bool,
+}
+
+/// A change, and what is needed to tell which stored events it concerns.
+struct Noted {
+    change: Change,
+    /// The old type that it is in, if stored events may hold it.
+    held_in: Option<String>,
+}
+
 /// Goes through two models and gathers what differs.
 pub(super) struct Walk<'m> {
     old: &'m Model,
     new: &'m Model,
-    changes: Vec<Change>,
+    changes: Vec<Noted>,
+    /// The stored events that are compared now.
+    subject: Option<Subject<'m>>,
+    /// The old type that is compared now under the rules of stored events.
+    holder: Option<String>,
+    /// Fields of stored events that are read as they stand or moved, with their types.
+    roots: Vec<(EventRef, Type)>,
     /// Where a change is in `changes`, by its element and its text without the reason.
     told: HashMap<(String, String), usize>,
     seen: HashSet<Pair>,
@@ -97,6 +138,9 @@ impl<'m> Walk<'m> {
             old,
             new,
             changes: Vec::new(),
+            subject: None,
+            holder: None,
+            roots: Vec::new(),
             told: HashMap::new(),
             seen: HashSet::new(),
             pairs: VecDeque::new(),
@@ -105,38 +149,119 @@ impl<'m> Walk<'m> {
         }
     }
 
+    /// A walk that only asks whether values of one model are values of the other.
+    pub(super) fn trial(old: &'m Model, new: &'m Model) -> Self {
+        Self { trial: true, ..Self::new(old, new) }
+    }
+
     /// The changes in the order of the new text, removals last.
     pub(super) fn into_changes(mut self) -> Vec<Change> {
-        self.changes.sort_by_key(|change| (change.side, change.at));
-        self.changes
+        let held: Vec<HashSet<&str>> =
+            self.roots.iter().map(|(_, ty)| reached_from(self.old, vec![ty])).collect();
+        for Noted { change, held_in } in &mut self.changes {
+            let Some(ty) = held_in else { continue };
+            for ((event, _), held) in self.roots.iter().zip(&held) {
+                if held.contains(ty.as_str()) && !change.stored.contains(event) {
+                    change.stored.push(event.clone());
+                }
+            }
+        }
+        let mut changes: Vec<Change> = self.changes.into_iter().map(|noted| noted.change).collect();
+        changes.sort_by_key(|change| (change.side, change.at));
+        changes
+    }
+
+    /// Says which stored events are compared from now on; none = no stored ones.
+    pub(super) fn about_events(&mut self, subject: Option<Subject<'m>>) {
+        self.subject = subject;
     }
 
     /// A compatible change.
     pub(super) fn fine(&mut self, place: &Place, what: &str) {
-        self.note(Impact::Compatible, place, what, "");
+        self.note(Impact::Compatible, place, what, "", Vec::new());
     }
 
     /// A breaking change, and why it breaks.
     pub(super) fn breaking(&mut self, place: &Place, what: &str, why: &str) {
-        self.note(Impact::Breaking, place, what, why);
+        self.note(Impact::Breaking, place, what, why, Vec::new());
+    }
+
+    /// A change with which stored events cannot be read any more, and why, unless an upcast
+    /// covers it. `field` is the stored field that it is about.
+    pub(super) fn unread(&mut self, place: &Place, what: &str, why: &str, field: Option<&str>) {
+        let stored: Vec<EventRef> = self.concerned(field).into_iter().collect();
+        match &self.subject {
+            Some(Subject { covered: true, upcast: Some(name), .. }) => {
+                let why = covered(name);
+                self.note(Impact::Compatible, place, what, &why, stored);
+            }
+            Some(Subject { upcast: Some(name), .. }) => {
+                let why =
+                    format!("{why}, and the upcast of `{name}` does not say what becomes of it");
+                self.note(Impact::NeedsUpcast, place, what, &why, stored);
+            }
+            _ => self.note(Impact::NeedsUpcast, place, what, why, stored),
+        }
+    }
+
+    /// A change to stored events that their upcast covers.
+    pub(super) fn covered(&mut self, place: &Place, what: &str, field: Option<&str>) {
+        let Some(name) = self.subject.as_ref().and_then(|subject| subject.upcast) else { return };
+        let stored = self.concerned(field).into_iter().collect();
+        self.note(Impact::Compatible, place, what, &covered(name), stored);
+    }
+
+    fn concerned(&self, field: Option<&str>) -> Option<EventRef> {
+        let Subject { aggregate, event, .. } = self.subject.as_ref()?;
+        let (aggregate, event) = ((*aggregate).to_owned(), (*event).to_owned());
+        Some(EventRef { aggregate, event, field: field.map(str::to_owned) })
+    }
+
+    /// A change that breaks whoever has the role; `field` is the old field that it is about.
+    fn refuse(&mut self, role: Role, place: &Place, what: &str, why: &str, field: Option<&str>) {
+        if role == Role::Event {
+            self.unread(place, what, why, field);
+        } else {
+            self.breaking(place, what, why);
+        }
     }
 
     /// Notes a change once; told again, the worse impact stays.
-    fn note(&mut self, impact: Impact, place: &Place, what: &str, why: &str) {
+    fn note(
+        &mut self,
+        impact: Impact,
+        place: &Place,
+        what: &str,
+        why: &str,
+        stored: Vec<EventRef>,
+    ) {
         let change = Change {
             impact,
             element: place.element.clone(),
             what: if why.is_empty() { what.into() } else { format!("{what}: {why}") },
             side: place.side,
             at: place.at,
+            stored,
         };
+        let held_in = self.holder.clone().filter(|_| impact == Impact::NeedsUpcast);
         let key = (place.element.clone(), what.to_owned());
         match self.told.get(&key).and_then(|index| self.changes.get_mut(*index)) {
-            Some(told) if told.impact < impact => *told = change,
-            Some(_) => {}
+            Some(told) => {
+                told.held_in = told.held_in.take().or(held_in);
+                match told.change.impact.cmp(&impact) {
+                    Ordering::Less => told.change = change,
+                    Ordering::Equal => {
+                        let known = &mut told.change.stored;
+                        let new = change.stored.into_iter().filter(|event| !known.contains(event));
+                        let new: Vec<_> = new.collect();
+                        known.extend(new);
+                    }
+                    Ordering::Greater => {}
+                }
+            }
             None => {
                 self.told.insert(key, self.changes.len());
-                self.changes.push(change);
+                self.changes.push(Noted { change, held_in });
             }
         }
     }
@@ -164,9 +289,12 @@ impl<'m> Walk<'m> {
         let Some(lost) = lost else { return };
         let what = format!("its earlier name `{lost}` is no longer given by `was`");
         match role {
+            Role::Event if self.rules().is_some_and(|rules| rules.takes(lost)) => {
+                self.covered(place, &what, Some(old));
+            }
             Role::Event => {
                 let why = "what is stored under that name can no longer be read";
-                self.breaking(place, &what, why);
+                self.unread(place, &what, why, Some(old));
             }
             Role::Command => {
                 self.breaking(place, &what, "callers that still send that name are refused");
@@ -195,26 +323,137 @@ impl<'m> Walk<'m> {
             }
         }
         for field in old.iter().filter(|field| !kept.contains(field.name.as_str())) {
-            self.removed_field(&place.gone(&field.name, field.at), role);
+            self.removed_field(&place.gone(&field.name, field.at), role, &field.name);
         }
+    }
+
+    /// A stored field that an upcast moves to `moved.to`, which stands at `place`.
+    pub(super) fn moved(&mut self, place: &Place, moved: &Moved<'m>) {
+        let Moved { from, some, to, .. } = moved;
+        let ty = if *some { self.was_option(&from.ty).unwrap_or(&from.ty) } else { &from.ty };
+        self.root(from);
+        if self.fit_or_none(&place.element, Role::Event, ty, &to.ty) == Fit::Other {
+            let what = format!("its type was `{}` and is `{}`", spell(&from.ty), spell(&to.ty));
+            let upcast = self.subject.as_ref().and_then(|subject| subject.upcast);
+            let why = format!(
+                "the upcast of `{}` moves `{}` here as it is stored",
+                upcast.unwrap_or_default(),
+                from.name
+            );
+            let stored = self.concerned(Some(&from.name)).into_iter().collect();
+            self.note(Impact::NeedsUpcast, place, &what, &why, stored);
+        }
+    }
+
+    /// A field of a record that must be given, and that the upcast which makes the record does
+    /// not give.
+    pub(super) fn lacking(&mut self, place: &Place, to: &Field) {
+        let upcast = self.subject.as_ref().and_then(|subject| subject.upcast);
+        let what = format!(
+            "the upcast of `{}` gives no `{}`, which must be given",
+            upcast.unwrap_or_default(),
+            to.name
+        );
+        let stored = self.concerned(None).into_iter().collect();
+        self.note(Impact::NeedsUpcast, place, &what, "say it by `set` or `default`", stored);
+    }
+
+    /// Remembers that stored events hold a field.
+    fn root(&mut self, field: &Field) {
+        let covered = self.subject.as_ref().is_some_and(|subject| subject.covered);
+        if !covered && let Some(event) = self.concerned(Some(&field.name)) {
+            self.roots.push((event, field.ty.clone()));
+        }
+    }
+
+    fn rules(&self) -> Option<&'m Rules> {
+        self.subject.as_ref().and_then(|subject| subject.rules)
+    }
+
+    /// Whether values of `old` are read as `new` where they stand.
+    pub(super) fn reads(&self, old: &Type, new: &Type) -> bool {
+        let fit = self.tried_fit(old, new, Self::fit);
+        matches!(fit, Fit::Same | Fit::Wider)
+    }
+
+    /// Whether values of `old` are values of `new`, which may also be an option of theirs.
+    pub(super) fn takes(&self, old: &Type, new: &Type) -> bool {
+        self.tried_fit(old, new, Self::fit_or_none) != Fit::Other
+    }
+
+    /// Whether stored events are read as `name` where they stand, without an upcast.
+    pub(super) fn reads_event(&self, group: &Place, old: &Event, name: &str, new: &Event) -> bool {
+        let mut trial = Self::trial(self.old, self.new);
+        trial.fields(&group.child(name, new.at), Role::Event, &old.fields, &new.fields);
+        trial.compare_pairs();
+        trial.changes.iter().all(|noted| noted.change.impact == Impact::Compatible)
+    }
+
+    fn tried_fit(
+        &self,
+        old: &Type,
+        new: &Type,
+        fit: impl Fn(&mut Self, &str, Role, &Type, &Type) -> Fit,
+    ) -> Fit {
+        let mut trial = Self::trial(self.old, self.new);
+        let fit = fit(&mut trial, "", Role::Event, old, new);
+        trial.compare_pairs();
+        let compatible = |noted: &Noted| noted.change.impact == Impact::Compatible;
+        if trial.changes.iter().all(compatible) { fit } else { Fit::Other }
+    }
+
+    /// What an old type holds if it is an option.
+    pub(super) fn was_option<'t>(&self, old: &'t Type) -> Option<&'t Type>
+    where
+        'm: 't,
+    {
+        match resolve(self.old, old) {
+            Type::Option(some) => Some(some),
+            _ => None,
+        }
+    }
+
+    /// The fields of a new type that is a record, or an option of one.
+    pub(super) fn record(&self, ty: &'m Type) -> Option<&'m [Field]> {
+        crate::wit::record_of(&self.new.types, ty)
+    }
+
+    /// Whether a value of the new model may lack this field.
+    pub(super) fn may_be_missing(&self, field: &Field) -> bool {
+        field.default.is_some() || matches!(resolve(self.new, &field.ty), Type::Option(_))
+    }
+
+    fn fit_or_none(&mut self, via: &str, role: Role, old: &Type, new: &Type) -> Fit {
+        let fit = self.fit(via, role, old, new);
+        if fit == Fit::Other
+            && let Type::Option(inner) = resolve(self.new, new)
+            && !matches!(resolve(self.old, old), Type::Option(_))
+            && self.fit(via, role, old, inner) == Fit::Same
+        {
+            return Fit::Optional;
+        }
+        fit
     }
 
     fn field(&mut self, place: &Place, role: Role, old: &Field, new: &Field) {
         self.name(place, role, (&old.name, &old.was), (&new.name, &new.was));
         self.about(place, &old.about, &new.about);
         self.default(place, role, old, new);
-        let mut fit = self.fit(&place.element, role, &old.ty, &new.ty);
-        if fit == Fit::Other
-            && let Type::Option(inner) = resolve(self.new, &new.ty)
-            && !matches!(resolve(self.old, &old.ty), Type::Option(_))
-            && self.fit(&place.element, role, &old.ty, inner) == Fit::Same
-        {
-            fit = Fit::Optional;
+        if role == Role::Event && self.holder.is_none() {
+            self.root(old);
         }
-        self.retyped(place, role, fit, &old.ty, &new.ty);
+        let fit = self.fit_or_none(&place.element, role, &old.ty, &new.ty);
+        self.retyped(place, role, fit, (&old.ty, &new.ty), Some(&old.name));
     }
 
-    fn retyped(&mut self, place: &Place, role: Role, fit: Fit, old: &Type, new: &Type) {
+    fn retyped(
+        &mut self,
+        place: &Place,
+        role: Role,
+        fit: Fit,
+        (old, new): (&Type, &Type),
+        field: Option<&str>,
+    ) {
         if fit == Fit::Same {
             return;
         }
@@ -226,24 +465,20 @@ impl<'m> Walk<'m> {
             (Role::State, _)
             | (Role::Event, Fit::Wider)
             | (Role::Command, Fit::Wider | Fit::Optional) => return self.fine(place, &what),
-            (Role::Event, _) => {
-                "stored events hold the old type; only an upcast could read them, and aether has \
-                 none"
-            }
+            (Role::Event, _) => "stored events hold the old type",
             (Role::Command, _) => "callers that send the old type are refused",
             (Role::Rejection, _) => "callers read the old type",
         };
-        self.breaking(place, &what, why);
+        self.refuse(role, place, &what, why, field);
     }
 
     fn new_field(&mut self, place: &Place, role: Role, field: &Field) {
-        let may_be_missing =
-            field.default.is_some() || matches!(resolve(self.new, &field.ty), Type::Option(_));
+        let may_be_missing = self.may_be_missing(field);
         let what = if may_be_missing { "new field" } else { "new field that must be given" };
         let why = match role {
             Role::Event if !may_be_missing => {
-                "stored events do not have it; make it an `option<..>`, give it a `default`, or \
-                 say by `was` how it was called"
+                "stored events do not have it (an `option<..>`, a `default` and `was` make old \
+                 events readable)"
             }
             Role::Command if !may_be_missing => {
                 "callers do not send it; make it an `option<..>`, give it a `default`, or say by \
@@ -251,17 +486,13 @@ impl<'m> Walk<'m> {
             }
             _ => return self.fine(place, what),
         };
-        self.breaking(place, what, why);
+        self.refuse(role, place, what, why, None);
     }
 
-    fn removed_field(&mut self, place: &Place, role: Role) {
+    fn removed_field(&mut self, place: &Place, role: Role, name: &str) {
         let what = "the field was removed";
         match role {
-            Role::Event => {
-                let why = "stored events have it; only an upcast could read them, and aether has \
-                           none";
-                self.breaking(place, what, why);
-            }
+            Role::Event => self.unread(place, what, "stored events have it", Some(name)),
             Role::Command => self.breaking(place, what, "callers that send it are refused"),
             Role::Rejection => self.breaking(place, what, "callers may read it"),
             Role::State => self.fine(place, what),
@@ -293,8 +524,15 @@ impl<'m> Walk<'m> {
                 if optional { "" } else { "callers that leave it out are refused" },
             ),
         };
+        let none = (optional && old.default.is_none()).then_some(&Value::Null);
+        let given = self.rules().filter(|_| self.holder.is_none());
+        let given = given.and_then(|rules| rules.gives(&new.name));
         match role {
-            Role::Event => self.breaking(place, &what, why_event),
+            // Whatever was stored without it is given what it was read as.
+            Role::Event if given.is_some() && given == old.default.as_ref().or(none) => {
+                self.covered(place, &what, None);
+            }
+            Role::Event => self.unread(place, &what, why_event, None),
             Role::Command if !why_command.is_empty() => self.breaking(place, &what, why_command),
             _ => self.fine(place, &what),
         }
@@ -330,21 +568,27 @@ impl<'m> Walk<'m> {
 
     /// Notes that two named types must be compared under the rules of `role`.
     fn pair(&mut self, old: &str, new: &str, role: Role, via: &str) {
+        // What the component reads is told at the event.
+        let covered = self.subject.as_ref().is_some_and(|subject| subject.covered);
+        let role = if role == Role::Event && covered { Role::State } else { role };
         let pair = Pair { old: old.into(), new: new.into(), role };
         if self.seen.insert(pair.clone()) {
             self.pairs.push_back((pair, via.into()));
         }
     }
 
-    fn compare_pairs(&mut self) {
+    pub(super) fn compare_pairs(&mut self) {
+        self.subject = None;
         while let Some((pair, via)) = self.pairs.pop_front() {
             let (old, new) = (self.old, self.new);
             if let (Some(before), Some(after)) =
                 (old.types.get(&pair.old), new.types.get(&pair.new))
             {
+                self.holder = (pair.role == Role::Event).then(|| pair.old.clone());
                 self.declared(&pair, &via, before, after);
             }
         }
+        self.holder = None;
     }
 
     fn declared(&mut self, pair: &Pair, via: &str, old: &'m TypeDecl, new: &'m TypeDecl) {
@@ -360,17 +604,17 @@ impl<'m> Walk<'m> {
             }
             (Shape::Alias(old), Shape::Alias(new)) => {
                 let fit = self.fit(via, pair.role, old, new);
-                self.retyped(&place, pair.role, fit, old, new);
+                self.retyped(&place, pair.role, fit, (old, new), None);
             }
             (Shape::Alias(old), _) => {
                 let new = Type::Named(pair.new.clone());
                 let fit = self.fit(via, pair.role, old, &new);
-                self.retyped(&place, pair.role, fit, old, &new);
+                self.retyped(&place, pair.role, fit, (old, &new), None);
             }
             (_, Shape::Alias(new)) => {
                 let old = Type::Named(pair.old.clone());
                 let fit = self.fit(via, pair.role, &old, new);
-                self.retyped(&place, pair.role, fit, &old, new);
+                self.retyped(&place, pair.role, fit, (&old, new), None);
             }
             (was, is) => {
                 let what = format!("it was {} and is {}", was.describe(), is.describe());
@@ -397,7 +641,7 @@ impl<'m> Walk<'m> {
                 (Some(None), None) => {}
                 (Some(Some(old)), Some(new)) => {
                     let fit = self.fit(&place.element, role, old, new);
-                    self.retyped(&place, role, fit, old, new);
+                    self.retyped(&place, role, fit, (old, new), None);
                 }
                 (Some(None), Some(new)) => {
                     let what = format!("it had no payload and has `{}`", spell(new));
@@ -418,14 +662,11 @@ impl<'m> Walk<'m> {
     fn unless_state(&mut self, place: &Place, role: Role, what: &str, via: &str) {
         let why = match role {
             Role::State => return self.fine(place, what),
-            Role::Event => format!(
-                "stored events may hold it (`{via}`); only an upcast could read them, and aether \
-                 has none"
-            ),
+            Role::Event => format!("stored events may hold it (`{via}`)"),
             Role::Command => format!("callers may send it (`{via}`)"),
             Role::Rejection => format!("callers may read it (`{via}`)"),
         };
-        self.breaking(place, what, &why);
+        self.refuse(role, place, what, &why, None);
     }
 
     /// How `new` takes the values of `old`. What differs inside named types that hold each
@@ -497,74 +738,20 @@ impl<'m> Walk<'m> {
         if let Some(fit) = self.tried.get(&pair) {
             return *fit;
         }
-        let mut trial = Walk { trial: true, ..Walk::new(self.old, self.new) };
+        let mut trial = Walk::trial(self.old, self.new);
         trial.pair(old, new, role, via);
         trial.compare_pairs();
-        let fit = match trial.changes.iter().map(|change| change.impact).max() {
+        let fit = match trial.changes.iter().map(|noted| noted.change.impact).max() {
             None => Fit::Same,
             Some(Impact::Compatible) => Fit::Wider,
-            Some(Impact::Breaking) => Fit::Other,
+            Some(Impact::NeedsUpcast | Impact::Breaking) => Fit::Other,
         };
         self.tried.insert(pair, fit);
         fit
     }
 }
 
-/// Names, what they carry, and where they stand.
-type Cases<'m> = Vec<(&'m str, Option<&'m Type>, Location)>;
-
-/// A definition by what decides how its values are written.
-enum Shape<'m> {
-    Record(&'m [Field]),
-    /// A variant or an enum: both write a case without payload as its name.
-    Cases(Cases<'m>),
-    Flags(Cases<'m>),
-    Alias(&'m Type),
-}
-
-impl<'m> Shape<'m> {
-    fn of(decl: &'m TypeDecl) -> Self {
-        let bare = |names: &'m [String]| {
-            names.iter().map(|name| (name.as_str(), None, decl.at)).collect::<Cases<'m>>()
-        };
-        match &decl.def {
-            TypeDef::Record(fields) => Self::Record(fields),
-            TypeDef::Variant(cases) => Self::Cases(
-                cases.iter().map(|it| (it.name.as_str(), it.payload.as_ref(), it.at)).collect(),
-            ),
-            TypeDef::Enum(names) => Self::Cases(bare(names)),
-            TypeDef::Flags(names) => Self::Flags(bare(names)),
-            TypeDef::Alias(ty) => Self::Alias(ty),
-        }
-    }
-
-    const fn describe(&self) -> &'static str {
-        match self {
-            Self::Record(_) => "a record",
-            Self::Cases(_) => "a variant or enum",
-            Self::Flags(_) => "a set of flags",
-            Self::Alias(_) => "another name",
-        }
-    }
-}
-
-/// Whether `new` is a number type that holds every value of the number type `old`.
-fn widens(old: &Type, new: &Type) -> bool {
-    let integer = |ty: &Type| match ty {
-        Type::U8 => Some((false, 8)),
-        Type::U16 => Some((false, 16)),
-        Type::U32 => Some((false, 32)),
-        Type::U64 => Some((false, 64)),
-        Type::S8 => Some((true, 8)),
-        Type::S16 => Some((true, 16)),
-        Type::S32 => Some((true, 32)),
-        Type::S64 => Some((true, 64)),
-        _ => None,
-    };
-    match (integer(old), integer(new)) {
-        (Some((old_signed, old_bits)), Some((new_signed, new_bits))) => {
-            old_bits < new_bits && (new_signed || !old_signed)
-        }
-        _ => *old == Type::F32 && *new == Type::F64,
-    }
+/// Why a change to stored events is compatible all the same.
+fn covered(upcast: &str) -> String {
+    format!("covered by the upcast of `{upcast}`")
 }

@@ -61,7 +61,7 @@ impl<'t> Reader<'t, '_> {
         self.keys(
             map,
             "an aggregate",
-            &["about", "state", "commands", "events", "rejections", "runtime"],
+            &["about", "state", "commands", "events", "rejections", "upcasts", "runtime"],
         );
         let errors_before = self.problems.errors();
         let about = self.about(map);
@@ -76,6 +76,7 @@ impl<'t> Reader<'t, '_> {
                 events.insert(name.text.clone(), Event { at: name.span.at, about, was, fields });
             }
         }
+        let upcasts = self.upcasts(key, map, &events);
         let mut rejections = IndexMap::new();
         if let Some(section) = self.optional_map(map, "rejections", "the rejections") {
             for (name, fact) in self.facts(section, "rejection") {
@@ -97,7 +98,8 @@ impl<'t> Reader<'t, '_> {
             None => Runtime::default(),
         };
         let (at, name) = (key.span.at, key.text.clone());
-        let aggregate = Aggregate { at, name, about, state, commands, events, rejections, runtime };
+        let aggregate =
+            Aggregate { at, name, about, state, commands, events, rejections, upcasts, runtime };
         // Where something is wrong, names may be missing only because of that.
         if self.problems.errors() == errors_before {
             self.warn_of_unused(&aggregate);

@@ -8,6 +8,7 @@ use super::{Reader, problems::Span, tree::Scalar};
 use crate::{
     model::{Aggregate, Field, Location, Type, TypeDef},
     report::quoted,
+    wit::upcasts_name,
 };
 
 /// Longest name, in bytes: names stand in subjects, paths and generated code.
@@ -102,7 +103,9 @@ impl Reader<'_, '_> {
                     continue;
                 }
                 taken.insert(name, kind);
-                if name == "self" || (is_type && BREAKS_RUST.contains(&name.as_str())) {
+                let breaks = BREAKS_RUST.contains(&name.as_str())
+                    || (name == "upcasts" && aggregate.component_upcasts());
+                if name == "self" || (is_type && breaks) {
                     self.problems.warn(
                         Span::of(at, name),
                         format!("the {kind} `{name}` takes the name of a Rust type"),
@@ -150,6 +153,18 @@ impl Reader<'_, '_> {
                 self.problems.error_help(
                     Span::of(aggregate.at, name),
                     format!("`{name}` is what the component of aggregate `{of}` is called in WIT"),
+                    "choose another name".to_string(),
+                );
+            }
+            let upcasts = upcasts_name(name);
+            if aggregate.component_upcasts()
+                && let Some(taken) = aggregates.get(&upcasts)
+            {
+                self.problems.error_help(
+                    Span::of(taken.at, &upcasts),
+                    format!(
+                        "`{upcasts}` is what the upcasts of aggregate `{name}` are called in WIT"
+                    ),
                     "choose another name".to_string(),
                 );
             }

@@ -8,8 +8,8 @@ use super::{
 use crate::report::quoted;
 
 /// Sections of the board that a later version will read.
-const RESERVED: [&str; 7] =
-    ["policies", "read-models", "external-systems", "roles", "timers", "hotspots", "upcasts"];
+const RESERVED: [&str; 6] =
+    ["policies", "read-models", "external-systems", "roles", "timers", "hotspots"];
 
 /// Refuses keys of `map` that are not `known`. `what` is what the map describes, e.g. "a command".
 pub(super) fn keys(problems: &mut Problems, map: &Map, what: &str, known: &[&str]) {
@@ -30,9 +30,11 @@ pub(super) fn keys(problems: &mut Problems, map: &Map, what: &str, known: &[&str
             );
             continue;
         }
-        let help = problems
-            .did_you_mean(name, known.iter().copied())
-            .unwrap_or_else(|| format!("{what} has {}", listed(known)));
+        let help = problems.did_you_mean(name, known.iter().copied());
+        let help = help.unwrap_or_else(|| match name {
+            "upcasts" => "upcasts stand in the aggregate whose events they are for".into(),
+            _ => format!("{what} has {}", listed(known)),
+        });
         problems.error_help(key.span, format!("unknown key {} in {what}", quoted(name)), help);
     }
 }

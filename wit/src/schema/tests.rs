@@ -95,6 +95,11 @@ fn bank() -> Value {
                 "withdrawn": {"amount": {"type": "u64", "was": "sum", "default": 1}},
                 "closed": {},
             },
+            "upcasts": {
+                "paid": {"to": "deposited", "rename": {"sum": "amount"}, "drop": ["note"]},
+                "withdrawn": {"set": {"amount": 1}, "default": {"amount": 1}, "into": {"x": ["y"]}},
+                "closed": "component",
+            },
             "rejections": {"already-open": {}, "not-open": null, "insufficient-funds": {"balance": "u64"}},
             "runtime": {
                 "snapshot-every": 100, "idle": "5m", "mailbox": 256, "memory": "64MiB",
@@ -142,6 +147,8 @@ fn mistakes_are_found_where_they_are() {
     assert_eq!(message, "model.aggregates.account.commands.open: no \"emits\"");
     assert!(broken(&format!("{account}/events/deposited/about"), json!(7)).contains("deposited"));
     assert!(broken(&format!("{account}/events/withdrawn/amount/was"), json!(7)).contains("amount"));
+    assert!(broken(&format!("{account}/upcasts/paid"), json!("host")).contains("paid"));
+    assert!(broken(&format!("{account}/upcasts/paid/rename"), json!(["a"])).contains("paid"));
     assert!(broken("/types/money", json!({"record": {}, "enum": []})).contains("money"));
     assert!(broken("/scenarios/0/when", json!(7)).contains("scenarios[0]"));
     assert!(broken("/scenarios/0/then", json!({"rejected": "a", "events": []})).contains("then"));

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::{
     Model,
-    model::{Aggregate, Field, Isolation, Named, Runtime, Step, Then, Type, TypeDef},
+    model::{Aggregate, Field, How, Isolation, Named, Rules, Runtime, Step, Then, Type, TypeDef},
 };
 
 /// The text of `model`: sections as indented maps, what is in them in braces. JSON is legal there,
@@ -104,7 +105,37 @@ fn write_aggregate(out: &mut String, of: &Aggregate) {
             ),
         );
     }
+    if !of.upcasts.is_empty() {
+        out.push_str("    upcasts:\n");
+    }
+    for (name, upcast) in &of.upcasts {
+        let how = match &upcast.how {
+            How::Component => "component".to_owned(),
+            How::Rules(rules) => self::rules(rules),
+        };
+        push(out, format_args!("      {name}: {how}\n"));
+    }
     push(out, format_args!("    runtime: {}\n", settings(&of.runtime)));
+}
+
+fn rules(rules: &Rules) -> String {
+    let of = |what: &str, entries: Vec<String>| {
+        (!entries.is_empty()).then(|| format!("{what}: {{ {} }}", entries.join(", ")))
+    };
+    let values = |values: &IndexMap<String, Value>| {
+        values.iter().map(|(name, value)| format!("{name}: {value}")).collect()
+    };
+    let rename = rules.rename.iter().map(|(from, to)| format!("{from}: {to}"));
+    let into = rules.into.iter().map(|(name, parts)| format!("{name}: [{}]", parts.join(", ")));
+    let parts = [
+        rules.to.as_ref().map(|to| format!("to: {to}")),
+        (!rules.drop.is_empty()).then(|| format!("drop: [{}]", rules.drop.join(", "))),
+        of("rename", rename.collect()),
+        of("set", values(&rules.set)),
+        of("default", values(&rules.default)),
+        of("into", into.collect()),
+    ];
+    format!("{{ {} }}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// An event or rejection: the long form where it is needed.

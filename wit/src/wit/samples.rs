@@ -57,6 +57,7 @@ pub(crate) fn aggregate(name: &str, state: Vec<Field>) -> Aggregate {
         commands: IndexMap::new(),
         events: IndexMap::new(),
         rejections: IndexMap::new(),
+        upcasts: IndexMap::new(),
         runtime: Runtime::default(),
     }
 }

@@ -99,6 +99,7 @@ fn events_are_known_by_their_former_names_too() {
             .map(|(name, event)| (name.to_owned(), event))
             .into(),
         rejections: IndexMap::new(),
+        upcasts: IndexMap::new(),
         runtime: Runtime::default(),
     };
     let plans = AggregatePlans::new(&model([]), &aggregate);

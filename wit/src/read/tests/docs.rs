@@ -34,7 +34,7 @@ fn completed(fragment: &str, whole: &str) -> String {
 fn every_example_is_a_model() {
     let blocks = blocks();
     let examples: Vec<_> = blocks.iter().filter(|(kind, _)| *kind == "yaml").collect();
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 6);
     for (_, example) in &examples {
         let (_, warnings) = accepted(&completed(example, &examples[0].1));
         assert_eq!(warnings, [], "{example}");

@@ -7,6 +7,21 @@ use std::fmt::Write as _;
 use super::{BANK, refused};
 use crate::{read, report};
 
+/// An upcast in the bank, which gets two events with money for it.
+macro_rules! upcasts {
+    ($title:literal, $upcast:literal) => {
+        (
+            $title,
+            "    rejections:\n",
+            concat!(
+                "      paid: { fields: { price: money, fee: money }, was: was-paid }\n    upcasts:\n      ",
+                $upcast,
+                "\n    rejections:\n"
+            ),
+        )
+    };
+}
+
 const GOLDEN: &str = include_str!("../testdata/mistakes.txt");
 
 /// A title, a piece of the sound model, and what stands there instead.
@@ -133,6 +148,41 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "opened: { owner: string, about: It began. }",
     ),
     ("unknown key in the long form", "about: Money came in. }", "abuot: Money came in. }"),
+    // Upcasts
+    ("upcasts of a model", "scenarios:", "upcasts: {}\nscenarios:"),
+    upcasts!("upcast of nobody", "deposited: host"),
+    upcasts!("upcast that says nothing", "deposited: {}"),
+    upcasts!("unknown key of an upcast", "deposited: { renames: { sum: amount } }"),
+    upcasts!("upcast of an unknown event", "deposted: { rename: { sum: amount } }"),
+    upcasts!("upcast of a strange event", "refunded: { rename: { sum: amount } }"),
+    upcasts!("upcast to an unknown event", "paid: { to: deposted }"),
+    upcasts!("upcast of an event that stays", "opened: { to: deposited }"),
+    upcasts!("upcast to a new name of it", "was-paid: { to: paid }"),
+    upcasts!("upcast of a bad name", "Deposited: component"),
+    upcasts!("rename to an unknown field", "deposited: { rename: { sum: amout } }"),
+    upcasts!("rename as a list", "deposited: { rename: [sum, amount] }"),
+    upcasts!("two of one field", "deposited: { rename: { a: amount, b: amount } }"),
+    upcasts!("set beside rename", "deposited: { rename: { a: amount }, set: { amount: 1 } }"),
+    upcasts!("drop beside rename", "deposited: { drop: [a], rename: { a: amount } }"),
+    upcasts!("drop twice", "deposited: { drop: [a, a, B] }"),
+    upcasts!("constant that does not fit", "deposited: { set: { amount: many } }"),
+    upcasts!(
+        "default of a part",
+        "paid: { default: { cents: -1 }, into: { price: [cents, currency] } }"
+    ),
+    upcasts!("into what is no record", "deposited: { into: { amount: [a] } }"),
+    upcasts!("into an unknown field", "paid: { into: { prise: [cents, currency] } }"),
+    upcasts!("into a part that is not there", "paid: { into: { price: [cents, currencies] } }"),
+    upcasts!("into without a part", "paid: { into: { price: [cents] } }"),
+    upcasts!(
+        "into two records",
+        "paid: { into: { price: [cents, currency], fee: [cents, currency] } }"
+    ),
+    (
+        "upcasts take a name",
+        "scenarios:\n",
+        "    upcasts: { old: component }\n  account-upcasts: { state: { a: u8 }, commands: { b: { emits: [c] } }, events: { c: {} } }\nscenarios:\n",
+    ),
     // Runtime
     ("unknown setting", "mailbox: 256", "mail-box: 256"),
     ("no unit", "idle: 5m", "idle: 300"),

@@ -185,6 +185,7 @@ fn content(mut model: Model) -> String {
             rejection.at = nowhere;
             fields(&mut rejection.fields);
         }
+        of.upcasts.values_mut().for_each(|upcast| upcast.at = nowhere);
     };
     for decl in model.types.values_mut() {
         decl.at = nowhere;
