@@ -81,6 +81,41 @@
 //! `cargo test` runs its tests natively, and `cargo build --release --target wasm32-wasip2` gives
 //! the component. Two aggregates in one crate, a module each, give one component with both.
 //!
+//! # Old events
+//!
+//! Where the model says `upcasts: { opened: component }`, the guest also implements the trait
+//! `Upcasts`, in which it makes today's event of a stored one:
+//!
+//! ```
+//! # mod counter {
+//! # aether_guest::aggregate!("doc/upcasts.storm.yaml", "counter", Counter);
+//! # pub struct Counter;
+//! # impl Aggregate for Counter {
+//! #     fn initial(_id: String) -> State { State { inside: 0 } }
+//! #     fn decide(_: Context, _: State, command: Command) -> Result<Vec<Event>, ()> {
+//! #         let Command::Enter(Enter { people }) = command;
+//! #         Ok(vec![Event::Entered(Entered { people })])
+//! #     }
+//! #     fn evolve(mut state: State, events: Vec<Event>) -> State {
+//! #         for Event::Entered(Entered { people }) in events { state.inside += people; }
+//! #         state
+//! #     }
+//! # }
+//! impl Upcasts for Counter {
+//!     fn upcast(_model: String, event_type: String, data: String) -> Result<Event, String> {
+//!         // Once there were two events, without fields.
+//!         match event_type.as_str() {
+//!             "one-entered" => Ok(Event::Entered(Entered { people: 1 })),
+//!             "pair-entered" => Ok(Event::Entered(Entered { people: 2 })),
+//!             _ => Err(format!("nothing is known of {event_type} {data}")),
+//!         }
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! It is asked only for events that do not read as they stand, and must be as pure as the rest.
+//!
 //! # What a guest may do
 //!
 //! `initial`, `decide` and `evolve` are pure: the host calls them again whenever it likes, on any

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aether_wit::{Model, wit};
+use aether_wit::{Model, model::Aggregate, wit};
 
 use crate::names;
 
@@ -70,6 +70,7 @@ fn generate(
         .collect();
     let module = names::module(aggregate);
     let context = names::module(&model.context);
+    let upcasts = upcasts(&context, board);
     let rejection = if board.rejections.is_empty() { "()" } else { "Rejection" };
 
     Ok(format!(
@@ -92,6 +93,7 @@ fn generate(
         pub use __aether_{module}::exports::{context}::model::{module}::{{
             self as {module}, Guest as Aggregate, *
         }};
+        {upcasts}
         {rust_own}
 
         // Natively, the linker takes no symbol with the name of an export.
@@ -139,6 +141,19 @@ fn generate(
         }}
         "#
     ))
+}
+
+/// The trait by which the author's type reads old events, if the model lists any for it.
+fn upcasts(context: &str, board: &Aggregate) -> String {
+    if !board.component_upcasts() {
+        return String::new();
+    }
+    let module = names::module(&board.name);
+    let upcasts = names::module(&wit::upcasts_name(&board.name));
+    format!(
+        "#[allow(unused_imports, missing_docs, reason = \"{WHY}\")]
+        pub use __aether_{module}::exports::{context}::model::{upcasts}::Guest as Upcasts;"
+    )
 }
 
 /// Why the generated code is free of the author's lints.
@@ -201,6 +216,15 @@ mod tests {
         assert!(!plain.contains("use ::std::vec::Vec;"), "{plain}");
         let hiding = expanded("hiding", Some(&model("vec")), "account").expect("it expands");
         assert!(hiding.contains("use ::std::vec::Vec;"), "{hiding}");
+    }
+
+    #[test]
+    fn the_upcasts_are_there_only_if_the_component_does_any() {
+        let plain = expanded("own", Some(&model("done")), "account").expect("it expands");
+        assert!(!plain.contains("Upcasts"), "{plain}");
+        let text = model("done") + "    upcasts: { began: component }\n";
+        let component = expanded("component", Some(&text), "account").expect("it expands");
+        assert!(component.contains("account_upcasts::Guest as Upcasts;"), "{component}");
     }
 
     #[test]

@@ -17,8 +17,9 @@ mod names;
 /// `aggregate!("MODEL.storm.yaml", "AGGREGATE", Type)` reads the model, from the folder of the
 /// crate's `Cargo.toml`, and brings the aggregate's types into the module: `State`, `Command`,
 /// `Event`, `Rejection`, `Context`, a struct for each command, event and rejection that has
-/// fields, the model's named types, and the trait `Aggregate`, which `Type` must implement. When
-/// it is compiled for `wasm32`, the crate's component exports the aggregate.
+/// fields, the model's named types, and the trait `Aggregate`, which `Type` must implement. Where
+/// the model's `upcasts` list events for the component, `Type` must implement the trait `Upcasts`
+/// too, whose `upcast` makes an `Event` of a stored one. When it is compiled for `wasm32`, the crate's component exports the aggregate.
 ///
 /// Each aggregate needs a module of its own. The generated module has the aggregate's name: where
 /// the model gives a type the name of one of Rust's own, e.g. `string`, the short name stays
