@@ -95,15 +95,23 @@ impl Candidate {
         deployment.model == self.model.digest && deployment.components == self.components()
     }
 
-    /// What is served with it as `deployment`; the actors of `former` that are awake go over.
+    /// What is served with it as `deployment`; the actors of `former` that are awake go over, and
+    /// events are read that were stored under any of `writers`.
     #[must_use]
-    pub fn serve(self, env: &Env, deployment: Deployment, former: Option<&Served>) -> Served {
+    pub fn serve(
+        self,
+        env: &Env,
+        deployment: Deployment,
+        former: Option<&Served>,
+        writers: &[Arc<Model>],
+    ) -> Served {
         let realms = self.behaviours.into_iter().filter_map(|(name, behaviour)| {
             let aggregate = self.model.aggregates.get(&name)?;
             let actors = former.and_then(|former| former.realms.get(&name));
             let actors = actors.map(|realm| realm.actors.clone()).unwrap_or_default();
             let (model, limits) = (&self.model, &env.limits);
-            let realm = Realm::new(&deployment, model, aggregate, behaviour, limits, actors);
+            let realm =
+                Realm::new(&deployment, model, aggregate, behaviour, limits, actors, writers);
             Some((name, Arc::new(realm)))
         });
         Served { realms: realms.collect(), model: self.model.clone(), deployment }
@@ -141,9 +149,8 @@ pub async fn at_start(
     }
     for context in registry.contexts().await? {
         if !served.contains_key(&context)
-            && let Some(newest) = registry.deployments(&context).await?.pop()
+            && let Some(now) = registry.serve_newest(env, &context).await?
         {
-            let now = registry.load(&newest).await?.serve(env, newest, None);
             served.insert(context, Arc::new(now));
         }
     }
@@ -162,11 +169,10 @@ pub async fn stored(
     let registry = Registry { store: &*env.store, sandbox };
     let (mut served, mut faults) = (BTreeMap::new(), Vec::new());
     for context in registry.contexts().await? {
-        let Some(newest) = registry.deployments(&context).await?.pop() else { continue };
-        match registry.load(&newest).await {
-            Ok(candidate) => {
-                served.insert(context, Arc::new(candidate.serve(env, newest, None)));
-            }
+        match registry.serve_newest(env, &context).await {
+            Ok(Some(now)) => drop(served.insert(context, Arc::new(now))),
+            Ok(None) => {}
+            Err(LoadError::Away(error)) => return Err(LoadError::Away(error).into()),
             Err(error) => faults.push((context, error.into())),
         }
     }
@@ -197,11 +203,11 @@ async fn start_bundle(
     let history = registry.deployments(&context).await?;
     let Some(active) = history.last() else {
         let first = activate(env, registry, bundle, &candidate, 1).await?;
-        return Ok(candidate.serve(env, first, None));
+        return Ok(candidate.serve(env, first, None, &[]));
     };
     if candidate.is(active) {
-        let active = active.clone();
-        return Ok(candidate.serve(env, active, None));
+        let writers = registry.models(&history).await.map_err(LoadError::Away)?;
+        return Ok(candidate.serve(env, active.clone(), None, &writers));
     }
     if let Some(former) = history.iter().rev().find(|former| candidate.is(former)) {
         tracing::warn!(
@@ -210,8 +216,7 @@ async fn start_bundle(
             former.number,
             active.number
         );
-        let served = registry.load(active).await?.serve(env, active.clone(), None);
-        return Ok(served);
+        return Ok(registry.serve(env, active, None, &history).await?);
     }
     let old = registry.model(active).await?;
     refuse_breaking(&bundle.file, &old, &candidate.model, active.number)?;
@@ -222,7 +227,8 @@ async fn start_bundle(
         )));
     }
     let next = activate(env, registry, bundle, &candidate, active.number + 1).await?;
-    Ok(candidate.serve(env, next, None))
+    let writers = registry.models(&history).await.map_err(LoadError::Away)?;
+    Ok(candidate.serve(env, next, None, &writers))
 }
 
 fn refuse_breaking(file: &str, old: &Model, new: &Model, active: u64) -> Result<(), StartError> {

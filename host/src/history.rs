@@ -18,8 +18,9 @@ use crate::{
     served::Realm,
     store::Freshness,
     turn::shown,
+    upcast::{Undecoded, decode_events},
     vm::Budget,
-    wake::{decode_events, faulted, fold, newer, repairs},
+    wake::{faulted, fold, newer, repairs},
 };
 
 /// The state of `actor` after its first `version` events.
@@ -68,8 +69,12 @@ pub async fn state_at(
                 if let Some(failure) = newer(realm, actor, record) {
                     return Err(failure);
                 }
-                decode_events(realm, stored.position, record, &mut events)
-                    .map_err(|damage| damaged(actor, &damage))?;
+                let place = stored.position;
+                let decoded = decode_events(realm, &mut guest, place, record, &mut events).await;
+                decoded.map_err(|undecoded| match undecoded {
+                    Undecoded::Damage(damage) => damaged(actor, &damage),
+                    Undecoded::Fault(failed) => fault(failed),
+                })?;
                 let beyond = usize::try_from(record.last().saturating_sub(version));
                 events.truncate(events.len() - beyond.unwrap_or(0).min(events.len()));
                 at = record.last().min(version);

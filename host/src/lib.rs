@@ -32,5 +32,6 @@ pub mod snapshot;
 pub mod step;
 pub mod store;
 pub mod turn;
+pub mod upcast;
 pub mod vm;
 pub mod wake;

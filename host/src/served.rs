@@ -17,6 +17,7 @@ use crate::{
     router::Actors,
     snapshot,
     store::Deployment,
+    upcast::Readings,
     vm::Behaviour,
 };
 
@@ -53,6 +54,8 @@ pub struct Realm {
     pub runtime: Runtime,
     /// The actors of the aggregate that are awake here, of whichever deployment.
     pub actors: Arc<Actors>,
+    /// How events are read that other models have stored.
+    pub readings: Readings,
     /// What serves the aggregate after this realm.
     succession: OnceLock<Succession>,
     /// Events that nothing may append any more, because what is about to be deployed cannot read
@@ -86,7 +89,8 @@ pub struct Unlawful {
 }
 
 impl Realm {
-    /// The realm of `aggregate` in a deployment, with the actors that are awake.
+    /// The realm of `aggregate` in a deployment, with the actors that are awake; `writers`
+    /// are the models under which events may be stored.
     #[must_use]
     pub fn new(
         deployment: &Deployment,
@@ -95,6 +99,7 @@ impl Realm {
         behaviour: Arc<Behaviour>,
         limits: &Limits,
         actors: Arc<Actors>,
+        writers: &[Arc<Model>],
     ) -> Self {
         let events = |names: &Vec<String>| {
             names.iter().filter_map(|name| aggregate.events.get_index_of(name)).collect()
@@ -114,6 +119,7 @@ impl Realm {
             behaviour,
             runtime,
             actors,
+            readings: Readings::new(model, aggregate, writers),
             succession: OnceLock::new(),
             closed: RwLock::default(),
             emits: aggregate.commands.values().map(|command| events(&command.emits)).collect(),

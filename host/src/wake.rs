@@ -17,7 +17,7 @@ use crate::{
     clock,
     env::Env,
     failure::{Code, Failure},
-    json::{Packed, PackedCase, Reader},
+    json::{Packed, PackedCase},
     ledger::Ledger,
     mailbox::View,
     record::{Chain, Damage, Place, Position, Record, Repairs, Stored, parse},
@@ -25,6 +25,7 @@ use crate::{
     snapshot,
     step::step,
     store::{self, Freshness, Page},
+    upcast::{Undecoded, decode_events},
     vm::{Budget, Fault, FaultKind, Guest},
 };
 
@@ -433,8 +434,11 @@ impl Vm {
                 self.met = Some(record.deployment);
                 return Err(failure);
             }
-            if let Err(damage) = decode_events(&self.realm, stored.position, &record, &mut events) {
-                return Ok(Taken::Damaged(damage));
+            let (realm, at) = (&self.realm, stored.position);
+            match decode_events(realm, &mut self.guest, at, &record, &mut events).await {
+                Ok(()) => {}
+                Err(Undecoded::Damage(damage)) => return Ok(Taken::Damaged(damage)),
+                Err(Undecoded::Fault(fault)) => return Err(self.faulted(env, &fault)),
             }
             ledger.remember(&record, stored.position, self.realm.runtime.dedupe as usize);
         }
@@ -599,33 +603,6 @@ pub fn newer(realm: &Realm, actor: &Address, record: &Record) -> Option<Failure>
         failure.reason = Some(NEWER);
         failure
     })
-}
-
-/// The events of a record as the code of `realm` takes them.
-///
-/// # Errors
-/// [`Damage::Unreadable`]: the model has no such event, or its data does not fit.
-pub fn decode_events(
-    realm: &Realm,
-    position: Position,
-    record: &Record,
-    events: &mut Vec<PackedCase>,
-) -> Result<(), Damage> {
-    let cases = &realm.plans().events;
-    for (version, _, event) in record.events() {
-        let unreadable = |why: String| Damage::Unreadable {
-            position,
-            reason: format!("event `{}` of version {version}: {why}", event.name),
-        };
-        let known = cases.index_of(&event.name).and_then(|case| Some((case, cases.get(case)?.1)));
-        let (case, plan) =
-            known.ok_or_else(|| unreadable("the model has no such event".to_owned()))?;
-        let fields = Reader::Log
-            .read(plan, event.data.get().as_bytes())
-            .map_err(|error| unreadable(error.to_string()))?;
-        events.push(PackedCase { case, fields });
-    }
-    Ok(())
 }
 
 /// The state after `events`, in batches; a batch that overruns its budget is halved.

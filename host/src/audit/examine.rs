@@ -23,8 +23,9 @@ use crate::{
     served::Realm,
     snapshot,
     store::{Freshness, Quarantine, Snapshot},
+    upcast::{Undecoded, decode_events},
     vm::{Budget, Fault, FaultKind, Guest},
-    wake::{decode_events, fold, read_repairs},
+    wake::{fold, read_repairs},
 };
 
 /// Most damages of one actor that are told.
@@ -385,10 +386,19 @@ impl Examiner<'_> {
         }
         // What newer code wrote is not to be read with older one.
         if let Some(realm) = self.realm.filter(|realm| record.deployment <= realm.deployment) {
-            let mut events = Vec::new();
-            if let Err(damage) = decode_events(realm, stored.position, record, &mut events) {
-                walk.events -= record.event_count();
-                return Ok(Err(damage));
+            let (mut events, at) = (Vec::new(), stored.position);
+            let mut own = realm.behaviour.guest(actor);
+            let guest = folding.as_mut().map_or(&mut own, |folding| &mut folding.guest);
+            match decode_events(realm, guest, at, record, &mut events).await {
+                Ok(()) => {}
+                Err(Undecoded::Damage(damage)) => {
+                    walk.events -= record.event_count();
+                    return Ok(Err(damage));
+                }
+                Err(Undecoded::Fault(fault)) => {
+                    walk.findings.push(told(actor, &fault)?);
+                    *folding = None;
+                }
             }
             if let Some(folding) = folding {
                 folding.add(events, &mut walk.findings).await?;

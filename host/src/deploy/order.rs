@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use aether_wit::{Model, diff};
+use aether_wit::{Model, upcast};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -457,19 +457,11 @@ fn previous(history: &[Deployment]) -> Option<u64> {
     before.iter().rev().find(differs).map(|d| d.number)
 }
 
-/// The events, by aggregate, that code of `writer` may write and `target` cannot read.
+/// The events, by aggregate, that code of `writer` may store and `target` cannot read.
 fn unreadable(target: &Model, writer: &Model) -> BTreeMap<String, BTreeSet<String>> {
     let mut events: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for change in diff::diff(writer, target) {
-        let mut parts = change.element.split('.');
-        let (Some(aggregate), Some("events"), Some(event)) =
-            (parts.next(), parts.next(), parts.next())
-        else {
-            continue;
-        };
-        if change.impact != diff::Impact::Compatible {
-            events.entry(aggregate.to_owned()).or_default().insert(event.to_owned());
-        }
+    for (aggregate, event) in upcast::unreadable(target, writer) {
+        events.entry(aggregate).or_default().insert(event);
     }
     events
 }

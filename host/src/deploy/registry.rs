@@ -1,6 +1,10 @@
 //! Models and components as the store keeps them.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use aether_wit::{Digest, Model};
 use bytes::Bytes;
@@ -8,7 +12,9 @@ use bytes::Bytes;
 use super::Candidate;
 use crate::{
     clock,
+    env::Env,
     host::{Bundle, StartError},
+    served::Served,
     step::step,
     store::{Deployment, EventStore, Presence, StoreError},
     vm::Sandbox,
@@ -70,6 +76,28 @@ impl Registry<'_> {
         Ok(read.map_err(|report| LoadError::Unfit(report.to_string()))?.0)
     }
 
+    /// The models of all of `deployments`, each once: events may be stored under any of them. One
+    /// that this build cannot read is left out; its events are read as they stand.
+    ///
+    /// # Errors
+    /// If the store cannot answer.
+    pub async fn models(&self, deployments: &[Deployment]) -> Result<Vec<Arc<Model>>, StoreError> {
+        let mut known = BTreeMap::new();
+        for deployment in deployments {
+            if known.contains_key(&deployment.model) {
+                continue;
+            }
+            match self.model(deployment).await {
+                Ok(model) => drop(known.insert(deployment.model, Arc::new(model))),
+                Err(LoadError::Away(error)) => return Err(error),
+                Err(LoadError::Unfit(why)) => {
+                    tracing::warn!(deployment = deployment.number, %why, "the events of this deployment are read as they stand");
+                }
+            }
+        }
+        Ok(known.into_values().collect())
+    }
+
     /// A deployment, compiled.
     ///
     /// # Errors
@@ -84,6 +112,38 @@ impl Registry<'_> {
         let file = format!("deployment {} of {}", deployment.number, deployment.context);
         let candidate = Candidate::new(self.sandbox, &file, model, &components).await;
         candidate.map_err(|error| LoadError::Unfit(error.0))
+    }
+
+    /// A deployment, ready to be called; `history` are all of its context. The actors of `former`
+    /// that are awake go over.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn serve(
+        &self,
+        env: &Env,
+        deployment: &Deployment,
+        former: Option<&Served>,
+        history: &[Deployment],
+    ) -> Result<Served, LoadError> {
+        let writers = self.models(history).await.map_err(LoadError::Away)?;
+        let candidate = self.load(deployment).await?;
+        Ok(candidate.serve(env, deployment.clone(), former, &writers))
+    }
+
+    /// The newest deployment of a context, ready to be called; none if it has none.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn serve_newest(
+        &self,
+        env: &Env,
+        context: &str,
+    ) -> Result<Option<Served>, LoadError> {
+        let found = step!("deploy.history", self.store.deployments(context).await);
+        let history = found.map_err(LoadError::Away)?;
+        let Some(newest) = history.last() else { return Ok(None) };
+        self.serve(env, newest, None, &history).await.map(Some)
     }
 
     /// The other hosts that are alive on the same store.

@@ -151,11 +151,12 @@ impl Host {
             return Ok(());
         }
         let (env, begun) = (&self.0.env, clock::now());
-        match self.registry().load(deployment).await {
-            Ok(candidate) => {
+        let history = step!("rollout.history", env.store.deployments(context).await)?;
+        let former = self.contexts().served.get(context).cloned();
+        let next = self.registry().serve(env, deployment, former.as_deref(), &history).await;
+        match next.map(Arc::new) {
+            Ok(next) => {
                 let compiled = begun.elapsed();
-                let former = self.contexts().served.get(context).cloned();
-                let next = Arc::new(candidate.serve(env, deployment.clone(), former.as_deref()));
                 if let Some(former) = &former {
                     ahead::fold(env, former, &next).await;
                 }

@@ -11,7 +11,8 @@ use std::{
 
 use aether_wit::{
     Digest, Model,
-    model::{Isolation, Runtime},
+    model::{Aggregate, Isolation, Runtime},
+    wit::upcasts_name,
 };
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{ComponentExportIndex, types::ComponentItem};
@@ -41,6 +42,8 @@ struct Exports {
     initial: ComponentExportIndex,
     decide: ComponentExportIndex,
     evolve: ComponentExportIndex,
+    /// Only where the model lists events that the component upcasts.
+    upcast: Option<ComponentExportIndex>,
 }
 
 impl std::fmt::Debug for Behaviour {
@@ -60,31 +63,41 @@ impl Behaviour {
         let mismatch = |detail| LoadError::Mismatch { component: component.digest, detail };
         let code = &component.code;
         let engine = code.engine();
-        let name = format!("{}:model/{aggregate}", model.context);
         let ty = code.component_type();
-        let interface = match ty.get_export(engine, &name).map(|export| export.ty) {
-            Some(ComponentItem::ComponentInstance(interface)) => interface,
+        let name = format!("{}:model/{aggregate}", model.context);
+        let interface = |name: &str| match ty.get_export(engine, name).map(|export| export.ty) {
+            Some(ComponentItem::ComponentInstance(interface)) => Ok(interface),
             _ => {
                 let has = listed(ty.exports(engine).map(|(name, _)| name));
-                return Err(mismatch(format!(
+                Err(mismatch(format!(
                     "it does not export the interface `{name}`; it exports {}",
                     if has.is_empty() { "nothing" } else { &has }
-                )));
+                )))
             }
         };
         let context_fields =
-            check::aggregate(engine, &interface, aggregate, &plans).map_err(mismatch)?;
-        let index = code.get_export_index(None, &name);
-        let function = |function: Function| {
+            check::aggregate(engine, &interface(&name)?, aggregate, &plans).map_err(mismatch)?;
+        let function = |interface: &str, function: Function| {
+            let index = code.get_export_index(None, interface);
             code.get_export_index(index.as_ref(), function.name())
                 .ok_or_else(|| mismatch(format!("it exports no function `{}`", function.name())))
         };
-        let exports = Exports {
-            initial: function(Function::Initial)?,
-            decide: function(Function::Decide)?,
-            evolve: function(Function::Evolve)?,
+        let declared = model.aggregates.get(aggregate);
+        let upcasts = format!("{}:model/{}", model.context, upcasts_name(aggregate));
+        let upcast = if declared.is_some_and(Aggregate::component_upcasts) {
+            let found = interface(&upcasts)?;
+            check::upcasts(engine, &found, &upcasts_name(aggregate), &plans).map_err(mismatch)?;
+            Some(function(&upcasts, Function::Upcast)?)
+        } else {
+            None
         };
-        let runtime = model.aggregates.get(aggregate).map(|found| found.runtime.clone());
+        let exports = Exports {
+            initial: function(&name, Function::Initial)?,
+            decide: function(&name, Function::Decide)?,
+            evolve: function(&name, Function::Evolve)?,
+            upcast,
+        };
+        let runtime = declared.map(|found| found.runtime.clone());
         let Runtime { memory, isolation, .. } = runtime.unwrap_or_default();
         let most = component.shared.config.max_guest_memory;
         Ok(Self {
@@ -129,12 +142,13 @@ impl Behaviour {
         format!("{}/{}", self.model.context, self.aggregate)
     }
 
-    /// Where `function` stands among the exports.
-    pub(super) const fn export(&self, function: Function) -> &ComponentExportIndex {
+    /// Where `function` stands among the exports; only `upcast` may be missing.
+    pub(super) const fn export(&self, function: Function) -> Option<&ComponentExportIndex> {
         match function {
-            Function::Initial => &self.exports.initial,
-            Function::Decide => &self.exports.decide,
-            Function::Evolve => &self.exports.evolve,
+            Function::Initial => Some(&self.exports.initial),
+            Function::Decide => Some(&self.exports.decide),
+            Function::Evolve => Some(&self.exports.evolve),
+            Function::Upcast => self.exports.upcast.as_ref(),
         }
     }
 }
@@ -168,6 +182,7 @@ impl Kind {
     pub(super) fn of(call: &Call<'_>) -> Self {
         match call {
             Call::Initial => Self(1),
+            Call::Upcast { .. } => Self(2),
             Call::Evolve { events, .. } if events.len() <= SMALL_BATCH => Self(2),
             Call::Evolve { .. } => Self(3),
             Call::Decide { command, .. } => Self(4 + command.case),

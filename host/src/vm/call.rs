@@ -16,6 +16,7 @@ pub(super) enum Function {
     Initial,
     Decide,
     Evolve,
+    Upcast,
 }
 
 impl Function {
@@ -24,6 +25,7 @@ impl Function {
             Self::Initial => "initial",
             Self::Decide => "decide",
             Self::Evolve => "evolve",
+            Self::Upcast => "upcast",
         }
     }
 }
@@ -33,12 +35,15 @@ pub(super) enum Call<'a> {
     Initial,
     Decide { context: Cow<'a, Context>, state: Cow<'a, Packed>, command: Cow<'a, PackedCase> },
     Evolve { state: Cow<'a, Packed>, events: Cow<'a, [PackedCase]> },
+    Upcast { model: Cow<'a, str>, event: Cow<'a, str>, data: Cow<'a, str> },
 }
 
 /// What a call gave.
 pub(super) enum Answer {
     State(Packed),
     Decision(Decision),
+    /// An event, or why the component has none.
+    Upcast(Result<PackedCase, String>),
 }
 
 /// Why an answer is not taken.
@@ -59,6 +64,7 @@ impl Call<'_> {
             Self::Initial => Function::Initial,
             Self::Decide { .. } => Function::Decide,
             Self::Evolve { .. } => Function::Evolve,
+            Self::Upcast { .. } => Function::Upcast,
         }
     }
 
@@ -66,7 +72,7 @@ impl Call<'_> {
     pub(super) fn at(&self) -> u64 {
         match self {
             Self::Decide { context, .. } => context.at,
-            Self::Initial | Self::Evolve { .. } => 0,
+            Self::Initial | Self::Evolve { .. } | Self::Upcast { .. } => 0,
         }
     }
 
@@ -78,6 +84,7 @@ impl Call<'_> {
             Self::Evolve { state, events } => {
                 state.0.len() + events.iter().map(|event| event.fields.0.len()).sum::<usize>()
             }
+            Self::Upcast { data, .. } => data.len(),
         }
     }
 
@@ -93,6 +100,11 @@ impl Call<'_> {
             Self::Evolve { state, events } => Call::Evolve {
                 state: Cow::Owned(state.into_owned()),
                 events: Cow::Owned(events.into_owned()),
+            },
+            Self::Upcast { model, event, data } => Call::Upcast {
+                model: Cow::Owned(model.into_owned()),
+                event: Cow::Owned(event.into_owned()),
+                data: Cow::Owned(data.into_owned()),
             },
         }
     }
@@ -114,15 +126,31 @@ impl Call<'_> {
                     Val::List(events.iter().map(event).collect::<Result<_, _>>()?),
                 ]
             }
+            Self::Upcast { model, event, data } => {
+                [model, event, data].map(|text| Val::String(text.to_string())).to_vec()
+            }
         })
     }
 
     /// The answer that `value` is.
     pub(super) fn answer(&self, behaviour: &Behaviour, value: &Val) -> Result<Answer, Refused> {
         let plans = &behaviour.plans;
-        let Self::Decide { .. } = self else {
-            return Ok(Answer::State(values::pack(&plans.state, value)?));
-        };
+        match self {
+            Self::Decide { .. } => {}
+            Self::Initial | Self::Evolve { .. } => {
+                return Ok(Answer::State(values::pack(&plans.state, value)?));
+            }
+            Self::Upcast { .. } => {
+                return Ok(Answer::Upcast(match value {
+                    Val::Result(Ok(Some(event))) => Ok(values::pack_case(&plans.events, event)?),
+                    Val::Result(Err(Some(why))) => match &**why {
+                        Val::String(why) => Err(why.clone()),
+                        _ => return Err(Corrupt.into()),
+                    },
+                    _ => return Err(Corrupt.into()),
+                }));
+            }
+        }
         let decision = match value {
             Val::Result(Ok(Some(events))) => {
                 let Val::List(events) = &**events else { return Err(Corrupt.into()) };

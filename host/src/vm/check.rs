@@ -56,6 +56,35 @@ pub(super) fn aggregate(
     Ok(context)
 }
 
+/// Compares the exports of interface `name`, in which the component upcasts events, with the model.
+///
+/// # Errors
+/// The first difference, as text.
+pub(super) fn upcasts(
+    engine: &Engine,
+    interface: &ComponentInstance,
+    name: &str,
+    plans: &AggregatePlans,
+) -> Result<(), String> {
+    let path = format!("{name}.upcast");
+    let upcast = match interface.get_export(engine, "upcast").map(|export| export.ty) {
+        Some(ComponentItem::ComponentFunc(function)) => function,
+        _ => return Err(format!("it exports no function `{path}`")),
+    };
+    let expected = "model: string, event-type: string, data: string";
+    let taken: [Type; 3] = parameters(&upcast, &path, expected)?;
+    if let Some(other) = taken.iter().find(|ty| !matches!(ty, Type::String)) {
+        return Err(differs(&path, "a parameter", &wit(other), "string"));
+    }
+    let result = result(&upcast, &path, "result<event, string>")?;
+    let mismatch = || differs(&path, "its result", &short(&wit(&result)), "result<event, string>");
+    let Type::Result(parts) = &result else { return Err(mismatch()) };
+    if !matches!(parts.err(), Some(Type::String)) {
+        return Err(mismatch());
+    }
+    same_cases(&format!("{name}.event"), &parts.ok().ok_or_else(mismatch)?, &plans.events)
+}
+
 fn parameters<const N: usize>(
     function: &ComponentFunc,
     path: &str,

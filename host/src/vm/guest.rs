@@ -161,12 +161,32 @@ impl Guest {
         self.state(Call::Evolve { state, events }, budget).await
     }
 
+    /// What `event`, stored under `model` as `data`, is today; or why the component has nothing.
+    ///
+    /// # Errors
+    /// If the component fails, see [`Fault`].
+    pub async fn upcast(
+        &mut self,
+        model: &str,
+        event: &str,
+        data: &str,
+        budget: &mut Budget,
+    ) -> Result<Result<PackedCase, String>, Fault> {
+        let (model, event, data) = (model.into(), event.into(), data.into());
+        let (answer, instance) = self.call(Call::Upcast { model, event, data }, budget).await?;
+        self.put_back(*instance, false);
+        match answer {
+            Answer::Upcast(upcast) => Ok(upcast),
+            Answer::State(_) | Answer::Decision(_) => Err(self.mixed_up()),
+        }
+    }
+
     async fn state(&mut self, call: Call<'_>, budget: &mut Budget) -> Result<Packed, Fault> {
         let (answer, instance) = self.call(call, budget).await?;
         self.put_back(*instance, false);
         match answer {
             Answer::State(state) => Ok(state),
-            Answer::Decision(_) => Err(self.mixed_up()),
+            Answer::Decision(_) | Answer::Upcast(_) => Err(self.mixed_up()),
         }
     }
 

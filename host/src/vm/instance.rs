@@ -32,12 +32,21 @@ const POOL_TRIES: usize = 16;
 pub(super) struct Instance {
     // Dropped in this order: the permit says that the memory has been given back.
     store: Store<World>,
-    functions: [Func; 3],
+    functions: Functions,
     _permit: Permit,
 }
 
 /// A store with the component's functions in it.
-type Placed = (Store<World>, [Func; 3]);
+type Placed = (Store<World>, Functions);
+
+/// The functions of the contract in one instance.
+struct Functions {
+    initial: Func,
+    decide: Func,
+    evolve: Func,
+    /// None if the model lists no events that the component upcasts.
+    upcast: Option<Func>,
+}
 
 /// A failed try, and what was printed in it.
 pub(super) struct Failure {
@@ -87,15 +96,17 @@ impl Instance {
         drop(running);
         let functions = made.and_then(|instance| {
             let mut function = |function: Function| {
-                instance.get_func(&mut store, behaviour.export(function)).ok_or_else(|| {
-                    wasmtime::format_err!("its export `{}` is gone", function.name())
-                })
+                let found = behaviour.export(function);
+                let found = found.and_then(|export| instance.get_func(&mut store, export));
+                let gone = || wasmtime::format_err!("its export `{}` is gone", function.name());
+                found.ok_or_else(gone)
             };
-            Ok([
-                function(Function::Initial)?,
-                function(Function::Decide)?,
-                function(Function::Evolve)?,
-            ])
+            Ok(Functions {
+                initial: function(Function::Initial)?,
+                decide: function(Function::Decide)?,
+                evolve: function(Function::Evolve)?,
+                upcast: function(Function::Upcast).ok(),
+            })
         });
         match functions {
             Ok(functions) => Ok((store, functions)),
@@ -125,12 +136,19 @@ impl Instance {
         self.store.data_mut().begin(call.at(), shared.config.max_output_bytes);
         limit.set(&mut self.store);
         self.store.set_hostcall_fuel(answer_bytes);
-        let [initial, decide, evolve] = &self.functions;
         let exported = match function {
-            Function::Initial => initial,
-            Function::Decide => decide,
-            Function::Evolve => evolve,
+            Function::Initial => Some(&self.functions.initial),
+            Function::Decide => Some(&self.functions.decide),
+            Function::Evolve => Some(&self.functions.evolve),
+            Function::Upcast => self.functions.upcast.as_ref(),
         };
+        let exported = exported.ok_or_else(|| Failure {
+            fault: Fault {
+                kind: FaultKind::Contract,
+                detail: detail(behaviour, Some(function), "was not called: it has none"),
+            },
+            printed: Printed::default(),
+        })?;
         let mut result = [Val::Bool(false)];
         let running = shared.ticker.enter();
         let called = exported.call(&mut self.store, &arguments, &mut result);
