@@ -5,6 +5,7 @@
 //! bytes and bytes become JSON without looking at the model again. The sandbox turns the same
 //! bytes into the component's values and back.
 
+pub mod difference;
 pub mod packed;
 pub mod plan;
 pub mod read;
@@ -15,6 +16,7 @@ mod evolution;
 #[cfg(test)]
 pub(crate) mod generate;
 
+pub use difference::{Change, difference};
 pub use packed::{Corrupt, Cursor, Packed, PackedCase, Writer};
 pub use plan::{AggregatePlans, Case, Cases, Field, Plan};
 pub use read::{JsonError, Reader};

@@ -1,30 +1,23 @@
 //! Where two JSON values differ, and how to show it.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-/// The value of a text that aether wrote.
-pub(super) fn value(json: &str) -> Value {
-    serde_json::from_str(json).unwrap_or_default()
-}
+use crate::json::difference;
 
 /// The first place where `one` and `other`, which stand at `path`, differ: its path and both
 /// values.
-pub(super) fn first(path: &str, one: &Value, other: &Value) -> Option<(String, String, String)> {
-    match (one, other) {
-        (Value::Object(ones), Value::Object(others)) if ones.keys().eq(others.keys()) => {
-            ones.iter().zip(others.values()).find_map(|((name, one), other)| {
-                let dot = if path.is_empty() { "" } else { "." };
-                first(&format!("{path}{dot}{name}"), one, other)
-            })
-        }
-        (Value::Array(ones), Value::Array(others)) if ones.len() == others.len() => ones
-            .iter()
-            .zip(others)
-            .enumerate()
-            .find_map(|(n, (one, other))| first(&format!("{path}[{n}]"), one, other)),
-        _ if one == other => None,
-        _ => Some((path.to_owned(), one.to_string(), other.to_string())),
-    }
+pub(super) fn first(
+    path: &str,
+    one: &RawValue,
+    other: &RawValue,
+) -> Option<(String, String, String)> {
+    let change = difference(one, other).into_iter().next()?;
+    let inside = !path.is_empty() && !change.path.is_empty() && !change.path.starts_with('[');
+    let dot = if inside { "." } else { "" };
+    let text = |value: Option<Box<RawValue>>| {
+        value.map_or_else(|| "nothing".to_owned(), |value| value.get().to_owned())
+    };
+    Some((format!("{path}{dot}{}", change.path), text(change.before), text(change.after)))
 }
 
 /// Compact JSON over several lines, members in their order, for comparing line by line.
@@ -73,19 +66,27 @@ pub(super) fn lines(json: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::Value;
 
     use super::*;
 
+    fn value(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
+    }
+
     #[test]
     fn the_first_difference_is_named_by_path() {
-        let one = json!({"a": {"b": [1, {"c": 2}]}, "z": 1});
-        let other = json!({"a": {"b": [1, {"c": 3}]}, "z": 2});
-        let found = first("", &one, &other);
-        assert_eq!(found, Some(("a.b[1].c".to_owned(), "2".to_owned(), "3".to_owned())));
-        assert_eq!(first("x", &one, &one), None);
-        let longer = first("x", &json!([1]), &json!([1, 2]));
-        assert_eq!(longer, Some(("x".to_owned(), "[1]".to_owned(), "[1,2]".to_owned())));
+        let first = |path: &str, one: &str, other: &str| {
+            let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
+            let (path, one, other) = first(path, &raw(one), &raw(other))?;
+            Some(format!("{path}: {one}, {other}"))
+        };
+        let (one, other) = (r#"{"a":{"b":[1,{"c":2}]},"z":1}"#, r#"{"a":{"b":[1,{"c":3}]},"z":2}"#);
+        assert_eq!(first("", one, other).unwrap(), "a.b[1].c: 2, 3");
+        assert_eq!(first("x", one, other).unwrap(), "x.a.b[1].c: 2, 3");
+        assert_eq!(first("x", one, one), None);
+        assert_eq!(first("x", "[1]", "[1,2]").unwrap(), "x[1]: nothing, 2");
+        assert_eq!(first("x", "1", "2").unwrap(), "x: 1, 2");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! One scenario, once.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use aether_wit::{
     Model,
     model::{Aggregate, Named, Scenario, Then},
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{Actor, Brain, DEFAULT_AT, EVOLVE_BUDGET, MIN_CALL_BUDGET, Problem, What, difference};
 use crate::{
@@ -297,11 +297,11 @@ fn as_wanted(plans: &AggregatePlans, step: &Step<'_>, state: &Packed) -> Result<
         return Ok(());
     }
     let json = write(&plans.state, state);
-    let state = difference::value(json.get());
+    let state: HashMap<&str, &RawValue> = serde_json::from_str(json.get()).unwrap_or_default();
     for (name, plan, wanted) in &step.state {
-        let wanted = difference::value(write(plan, wanted).get());
-        let got = state.get(*name).cloned().unwrap_or_default();
-        if let Some(differs) = difference::first(name, &wanted, &got) {
+        let wanted = write(plan, wanted);
+        let got = state.get(name).copied().unwrap_or(RawValue::NULL);
+        if let Some(differs) = difference::first(name, &wanted, got) {
             let (path, expected, got) = differs;
             return Err(What::State { path, expected, got });
         }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::value::RawValue;
+
 use super::{
     Actor, Brain, EVOLVE_BUDGET, Prepared, Problem, ScenarioResult, What, difference,
     play::{Answer, Cast, Script, Trace, play},
@@ -125,8 +127,10 @@ fn trapped(Fault { kind, detail }: Fault) -> Problem {
 
 fn impure(plans: &AggregatePlans, question: String, one: &Answer, other: &Answer) -> Problem {
     let (one, other) = (one.json(plans), other.json(plans));
-    let differs = difference::first("", &difference::value(&one), &difference::value(&other));
-    // Values that differ in a float's last bit only may look the same once parsed.
+    let raw = |json: &str| RawValue::from_string(json.to_owned()).ok();
+    let differs = raw(&one).zip(raw(&other));
+    let differs = differs.and_then(|(one, other)| difference::first("", &one, &other));
+    // NaNs of different bits have one text.
     let (path, one, other) = differs.unwrap_or_else(|| (String::new(), one, other));
     Problem { step: None, what: What::Impure { question, path, one, other }, state: None }
 }
