@@ -13,6 +13,7 @@ use crate::{
     config::Limits,
     deploy::{faults::Faults, news::News},
     failure::{Code, Failure},
+    history::bookmark::Bookmarks,
     metrics::Metrics,
     record::Damage,
     step::step,
@@ -32,6 +33,8 @@ pub struct Env {
     pub news: News,
     /// What components have failed.
     pub faults: Faults,
+    /// Where readers of long pasts go on.
+    pub bookmarks: Bookmarks,
     quarantined: RwLock<Marks>,
     /// Held while the marks of the store are asked for.
     learning: tokio::sync::Mutex<()>,
@@ -82,6 +85,7 @@ impl Env {
             limits,
             news: News::default(),
             faults: Faults::default(),
+            bookmarks: Bookmarks::default(),
             quarantined: RwLock::default(),
             learning: tokio::sync::Mutex::default(),
             repaired: RwLock::default(),

@@ -16,7 +16,9 @@ pub mod request;
 
 use std::time::Instant;
 
+use aether_wit::Digest;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::{
@@ -28,6 +30,7 @@ use crate::{
     command::{ActorEntry, ActorsPage, Command, EventsPage, FeedEvent, Query, Reply, StateView},
     deploy::{self, order::Words},
     failure::Failure,
+    history::Records,
     host::{Host, Rollouts},
     metrics::Metrics,
     store::Quarantine,
@@ -84,6 +87,10 @@ pub trait Service: Send + Sync + 'static {
     async fn release(&self, order: Order) -> Result<Released, Failure>;
     /// See [`Host::audit`].
     fn audit(&self, scope: Scope) -> Items;
+    /// See [`Host::records`].
+    fn records(&self, actor: &Address, until: Option<u64>) -> Result<Records, Failure>;
+    /// See [`Host::blob`].
+    async fn blob(&self, digest: &Digest, deadline: Instant) -> Result<Bytes, Failure>;
     /// The OpenAPI document of the models that are served.
     fn openapi(&self) -> String;
 }
@@ -163,6 +170,14 @@ impl Service for Host {
 
     fn audit(&self, scope: Scope) -> Items {
         Self::audit(self, scope)
+    }
+
+    fn records(&self, actor: &Address, until: Option<u64>) -> Result<Records, Failure> {
+        Self::records(self, actor, until)
+    }
+
+    async fn blob(&self, digest: &Digest, deadline: Instant) -> Result<Bytes, Failure> {
+        Self::blob(self, digest, deadline).await
     }
 
     fn openapi(&self) -> String {

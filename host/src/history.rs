@@ -3,8 +3,19 @@
 //! The past is always read from the first record on, so that what is shown is a verified prefix
 //! of the log: a damaged record is an error where it stands, and what lies before it can still be
 //! seen. A record that its successor contradicts is not shown either: one of the two is wrong.
+//!
+//! Who reads a long past page by page need not pay for the beginning each time: where a page ended
+//! is kept as a [`bookmark`], and the next one goes on from there if the log still holds the record
+//! that the bookmark names.
 
-use std::{sync::Arc, time::Instant};
+pub mod bookmark;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
 
 use crate::{
     address::Address,
@@ -22,6 +33,17 @@ use crate::{
     vm::Budget,
     wake::{faulted, fold, newer, repairs},
 };
+
+use bookmark::Bookmark;
+
+/// Longest wait for one page of records that somebody follows.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Pages of records that wait for a slow reader.
+const PAGES: usize = 2;
+
+/// How long a reader may be busy with a page before it is taken for gone.
+const READING: Duration = Duration::from_secs(600);
 
 /// The state of `actor` after its first `version` events.
 ///
@@ -99,13 +121,15 @@ pub async fn events(
     limit: usize,
     deadline: Instant,
 ) -> Result<EventsPage, Failure> {
-    let mut past = Past::open(env, actor, deadline).await?;
+    let mut before = env.bookmarks.before(actor, from);
+    let mut past = Past::open_at(env, actor, before.as_ref(), deadline).await?;
     let mut events: Vec<Event> = Vec::new();
     while events.len() <= limit {
         let records = match past.next().await {
             Ok(Next::Records(records)) => records,
             Ok(Next::Anew) => {
                 events.clear();
+                before = None;
                 continue;
             }
             Ok(Next::End) => break,
@@ -116,12 +140,85 @@ pub async fn events(
             }
             Err(failure) => return Err(failure),
         };
-        let wanted = records.iter().flat_map(|(_, record)| record.events().map(shown));
-        let room = limit + 1 - events.len();
-        events.extend(wanted.filter(|event| event.version >= from).take(room));
+        let whole = records.iter().take_while(|(_, record)| {
+            let wanted = record.events().map(shown).filter(|event| event.version >= from);
+            events.extend(wanted.take(limit + 1 - events.len()));
+            events.len() <= limit
+        });
+        if let Some((stored, record)) = whole.last() {
+            before = Some(Bookmark::behind(stored, record));
+        }
     }
     let next = (events.len() > limit).then(|| events.pop().map(|event| event.version)).flatten();
+    if let (Some(next), Some(before)) = (next, before) {
+        env.bookmarks.put(actor, next, before);
+    }
     Ok(EventsPage { actor: actor.clone(), events, next })
+}
+
+/// What is told of an actor's records.
+#[derive(Debug)]
+pub enum Told {
+    /// The next records, oldest first.
+    Records(Vec<Stored>),
+    /// A repair was met that changes what was told: everything comes again from the first on.
+    Anew,
+    /// Nothing more; the version of the last event.
+    End(u64),
+}
+
+/// An actor's records as they come; an error is the last.
+pub type Records = mpsc::Receiver<Result<Told, Failure>>;
+
+/// The records of `actor` that count, from the first on, as they are stored; with `until`, at
+/// least those up to this version. They are a verified prefix of the log, read once. It stops when
+/// nobody listens any more.
+#[must_use]
+pub fn records(env: Arc<Env>, actor: Address, until: Option<u64>) -> Records {
+    let (tell, told) = mpsc::channel(PAGES);
+    tokio::spawn(async move {
+        // An error means that nobody listens.
+        let _ = tell_records(&env, &actor, until, &tell).await;
+    });
+    told
+}
+
+async fn tell_records(
+    env: &Env,
+    actor: &Address,
+    until: Option<u64>,
+    tell: &mpsc::Sender<Result<Told, Failure>>,
+) -> Result<(), mpsc::error::SendTimeoutError<Result<Told, Failure>>> {
+    let mut past = match Past::open(env, actor, clock::now() + PATIENCE).await {
+        Ok(past) => past,
+        Err(failure) => return tell.send_timeout(Err(failure), READING).await,
+    };
+    let mut version = 0;
+    loop {
+        past.deadline = clock::now() + PATIENCE;
+        let next = if until.is_some_and(|until| version >= until) {
+            Ok(Next::End)
+        } else {
+            past.next().await
+        };
+        let told = match next {
+            Ok(Next::Records(records)) => {
+                version = records.last().map_or(version, |(_, record)| record.last());
+                Ok(Told::Records(records.into_iter().map(|(stored, _)| stored).collect()))
+            }
+            Ok(Next::Anew) => {
+                version = 0;
+                Ok(Told::Anew)
+            }
+            Ok(Next::End) => Ok(Told::End(version)),
+            Err(failure) => Err(failure),
+        };
+        let last = matches!(told, Ok(Told::End(_)) | Err(_));
+        tell.send_timeout(told, READING).await?;
+        if last {
+            return Ok(());
+        }
+    }
 }
 
 /// Reads an actor's records from the first on, checking the chain.
@@ -132,6 +229,8 @@ struct Past<'a> {
     chain: Chain,
     /// The last record of a page, until the next one has shown that it follows it.
     held: Option<(Stored, Record)>,
+    /// Whether the log is still to show that it holds the record that the chain begins with.
+    unproven: bool,
     ended: bool,
 }
 
@@ -153,7 +252,23 @@ impl<'a> Past<'a> {
             Repairs::default()
         };
         let chain = Chain::start(actor).with_repairs(repairs);
-        Ok(Self { env, actor, deadline, chain, held: None, ended: false })
+        Ok(Self { env, actor, deadline, chain, held: None, unproven: false, ended: false })
+    }
+
+    /// The same, from behind `bookmark` on. Only the log says what a repair leaves of a past.
+    async fn open_at(
+        env: &'a Env,
+        actor: &'a Address,
+        bookmark: Option<&Bookmark>,
+        deadline: Instant,
+    ) -> Result<Self, Failure> {
+        match bookmark.filter(|_| !env.is_repaired(actor)) {
+            Some(at) => {
+                let chain = at.chain(actor);
+                Ok(Self { env, actor, deadline, chain, held: None, unproven: true, ended: false })
+            }
+            None => Self::open(env, actor, deadline).await,
+        }
     }
 
     /// The next records.
@@ -169,9 +284,17 @@ impl<'a> Past<'a> {
                     format!("the past of {} could not be read before the deadline", self.actor);
                 return Err(Failure::new(Code::Unavailable, detail).for_actor(self.actor));
             }
-            let from = Position(self.chain.read.0 + 1);
+            let from = Position(self.chain.read.0 + u64::from(!self.unproven));
             let read = self.env.store.read(self.actor, from, Freshness::Leader);
-            let page = self.env.ask("read", self.deadline, read).await?;
+            let mut page = self.env.ask("read", self.deadline, read).await?;
+            if self.unproven {
+                self.unproven = false;
+                if !page.records.first().is_some_and(|first| self.chain.stands_on(first)) {
+                    self.chain = Chain::start(self.actor);
+                    return Ok(Next::Anew);
+                }
+                page.records.remove(0);
+            }
             for stored in page.records {
                 match self.chain.accept(&stored) {
                     Ok(Some(record)) => records.push((stored, record)),

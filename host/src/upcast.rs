@@ -13,7 +13,7 @@ use aether_wit::{
 };
 
 use crate::{
-    json::{PackedCase, Reader},
+    json::{AggregatePlans, PackedCase, Reader},
     record::{Damage, EventData, Position, Record},
     served::Realm,
     vm::{Budget, Fault, Guest},
@@ -88,16 +88,21 @@ pub async fn decode_events(
                 (event.name.as_str(), Cow::Borrowed(event.data.get()))
             }
         };
-        let cases = &realm.plans().events;
-        let known = cases.index_of(name).and_then(|case| Some((case, cases.get(case)?.1)));
-        let (case, plan) =
-            known.ok_or_else(|| unreadable("the model has no such event".to_owned()))?;
-        let fields = Reader::Log
-            .read(plan, data.as_bytes())
-            .map_err(|error| unreadable(error.to_string()))?;
-        events.push(PackedCase { case, fields });
+        events.push(decode_event(realm.plans(), name, &data).map_err(unreadable)?);
     }
     Ok(())
+}
+
+/// An event as it stands, as the code of an aggregate takes it.
+///
+/// # Errors
+/// The model has no such event, or its data does not fit.
+pub fn decode_event(plans: &AggregatePlans, name: &str, data: &str) -> Result<PackedCase, String> {
+    let cases = &plans.events;
+    let known = cases.index_of(name).and_then(|case| Some((case, cases.get(case)?.1)));
+    let (case, plan) = known.ok_or("the model has no such event")?;
+    let fields = Reader::Log.read(plan, data.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(PackedCase { case, fields })
 }
 
 /// What the component makes of an event; or why that is nothing.

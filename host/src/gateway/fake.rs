@@ -8,6 +8,7 @@ use std::{
 
 use aether_wit::Digest;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
@@ -29,9 +30,10 @@ use crate::{
         order::{What, Word, Words},
     },
     failure::{Code, Failure},
+    history::{Records, Told},
     host::Rollouts,
     metrics::Metrics,
-    record::Position,
+    record::{Position, Stored},
     store::{Deployment, Quarantine},
 };
 
@@ -303,6 +305,27 @@ impl Service for Fake {
         tell.try_send(Ok(Item::Finding(finding))).unwrap();
         tell.try_send(Err(Failure::new(Code::Unavailable, "the store is away"))).unwrap();
         told
+    }
+
+    fn records(&self, actor: &Address, until: Option<u64>) -> Result<Records, Failure> {
+        known(actor.context())?;
+        let (tell, told) = tokio::sync::mpsc::channel(4);
+        let record = |n| Stored { position: Position(n), bytes: format!("{{\"n\":\n{n}}}").into() };
+        tell.try_send(Ok(Told::Records(vec![record(4), record(7)]))).unwrap();
+        tell.try_send(Ok(Told::Anew)).unwrap();
+        tell.try_send(match until {
+            Some(until) => Ok(Told::End(until)),
+            None => Err(Failure::new(Code::Quarantined, "a gap")),
+        })
+        .unwrap();
+        Ok(told)
+    }
+
+    async fn blob(&self, digest: &Digest, _deadline: Instant) -> Result<Bytes, Failure> {
+        if *digest == Digest::of("model") {
+            return Ok("model".into());
+        }
+        Err(Failure::new(Code::Unknown, "no deployment names it"))
     }
 
     fn openapi(&self) -> String {

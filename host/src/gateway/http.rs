@@ -257,6 +257,14 @@ impl Face {
             }
             Route::Deploy | Route::Rollback => return self.deploy(route, asked, body).await,
             Route::Deployments => reply::json(&service.rollouts().await?),
+            Route::Records(actor) => {
+                let records = service.records(&actor, asked.parameters.number("until")?)?;
+                return Ok(operate::records(records, self.stop.clone()));
+            }
+            Route::Blob(digest) => {
+                let bytes = service.blob(&digest, deadline).await?;
+                return Ok(respond::typed("application/octet-stream", bytes.into()));
+            }
             Route::Health => r#"{"alive":true}"#.to_owned(),
             Route::Ready => match service.ready().await {
                 Ok(()) => r#"{"ready":true}"#.to_owned(),

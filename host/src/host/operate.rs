@@ -1,6 +1,9 @@
 //! What operators ask of a running host.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Instant};
+
+use aether_wit::Digest;
+use bytes::Bytes;
 
 use crate::{
     address::Address,
@@ -10,8 +13,9 @@ use crate::{
     },
     clock,
     failure::{Code, Failure},
+    history::{self, Records},
     host::{Host, env_timeout},
-    store::Quarantine,
+    store::{Deployment, Quarantine},
 };
 
 /// Longest reason of a repair, in bytes.
@@ -65,5 +69,40 @@ impl Host {
     pub fn audit(&self, scope: Scope) -> Items {
         let served = self.contexts().served.clone();
         audit::run(Ground { env: self.0.env.clone(), served, faults: Vec::new() }, scope)
+    }
+
+    /// The records of an actor that count, as they are stored, see [`history::records`].
+    ///
+    /// # Errors
+    /// `unknown` if there is no such aggregate.
+    pub fn records(&self, actor: &Address, until: Option<u64>) -> Result<Records, Failure> {
+        self.realm(actor.context(), actor.aggregate())?;
+        Ok(history::records(self.0.env.clone(), actor.clone(), until))
+    }
+
+    /// The bytes of a model or a component that a deployment names, active or not.
+    ///
+    /// # Errors
+    /// `unknown` if none does or the store has lost them, `unavailable`.
+    pub async fn blob(&self, digest: &Digest, deadline: Instant) -> Result<Bytes, Failure> {
+        let env = &self.0.env;
+        let names = |deployment: &Deployment| {
+            deployment.model == *digest || deployment.components.values().any(|it| it == digest)
+        };
+        let contexts: Vec<String> = self.contexts().served.keys().cloned().collect();
+        for context in contexts {
+            let all = env.ask("deployments", deadline, env.store.deployments(&context)).await?;
+            if all.iter().any(names) {
+                let bytes = env.ask("blob", deadline, env.store.blob(digest)).await?;
+                return bytes.ok_or_else(|| {
+                    let detail = format!(
+                        "the store has lost {digest}, which a deployment names: restore it"
+                    );
+                    Failure::new(Code::Unknown, detail)
+                });
+            }
+        }
+        let detail = format!("no deployment names {digest}: see /admin/deployments");
+        Err(Failure::new(Code::Unknown, detail))
     }
 }

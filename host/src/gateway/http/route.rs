@@ -3,6 +3,7 @@
 //! Paths are split before they are decoded, so an id may hold any character: `/` as `%2F`, `.`
 //! and `*` as they are. Nothing is normalised.
 
+use aether_wit::{Digest, digest::NotADigest};
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
@@ -56,6 +57,10 @@ pub enum Route {
     Deploy,
     /// Deploy again what was deployed before.
     Rollback,
+    /// The stored records of an actor.
+    Records(Address),
+    /// A model or a component that a deployment names.
+    Blob(Digest),
     /// Whether the process lives.
     Health,
     /// Whether commands can be taken.
@@ -86,6 +91,10 @@ impl Route {
             ["admin", "deployments"] => read(Self::Deployments),
             ["admin", "quarantined"] => read(Self::Quarantined),
             ["admin", "audit"] => read(Self::Audit),
+            ["admin", "blobs", digest] => read(Self::Blob(blob(digest)?)),
+            ["admin", "records", context, aggregate, id] => {
+                read(Self::Records(address(context, aggregate, id)?))
+            }
             ["admin", "release"] if post => Ok(Self::Release),
             ["admin", "deploy"] if post => Ok(Self::Deploy),
             ["admin", "rollback"] if post => Ok(Self::Rollback),
@@ -121,6 +130,7 @@ impl Route {
             Self::Awake => &["limit"],
             Self::Quarantined => &["context"],
             Self::Audit => &["context", "actor"],
+            Self::Records(_) => &["until"],
             _ => &[],
         }
     }
@@ -173,6 +183,11 @@ fn name(part: &str) -> Result<String, Failure> {
             "there is no context, aggregate or command `{shown}`: names are lower-case words joined by `-`"
         ),
     ))
+}
+
+fn blob(part: &str) -> Result<Digest, Failure> {
+    let digest = decode(part)?;
+    digest.parse().map_err(|error: NotADigest| invalid(error.to_string()))
 }
 
 fn address(context: &str, aggregate: &str, id: &str) -> Result<Address, Failure> {
@@ -270,6 +285,11 @@ mod tests {
         assert_eq!(post("/admin/deploy").unwrap(), Route::Deploy);
         assert_eq!(post("/admin/rollback").unwrap(), Route::Rollback);
         assert!(matches!(get("/admin/deploy"), Err(Refusal::Method { allow: "POST" })));
+        let records = get("/admin/records/bank/account/a%2Fb").unwrap();
+        assert_eq!(records, Route::Records(Address::new("bank", "account", "a/b").unwrap()));
+        let digest = Digest::of("x");
+        assert_eq!(get(&format!("/admin/blobs/{digest}")).unwrap(), Route::Blob(digest));
+        assert_eq!(failed(get("/admin/blobs/sha256:12")).code, Code::Invalid);
         assert!(matches!(get("/admin/release"), Err(Refusal::Method { allow: "POST" })));
         assert!(get("/readyz").unwrap().is_open() && !get("/metrics").unwrap().is_open());
     }

@@ -368,6 +368,34 @@ async fn tokens_name_the_caller_and_leave_health_open() {
 }
 
 #[tokio::test]
+async fn records_and_blobs_are_given_to_the_letter() {
+    let running = run().await;
+    let told = running.get("/admin/records/bank/account/a?until=9").await;
+    assert_eq!(told.header("content-type"), Some("application/x-ndjson"));
+    let lines: Vec<_> = told.body.lines().filter(|line| line.starts_with('{')).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"{"record":{"position":4,"stored":{"n": 4}}}"#,
+            r#"{"record":{"position":7,"stored":{"n": 7}}}"#,
+            r#"{"anew":{}}"#,
+            r#"{"end":{"version":9}}"#,
+        ]
+    );
+    let broken = running.get("/admin/records/bank/account/a").await;
+    assert!(broken.body.contains("{\"problem\":{") && broken.body.contains("\"quarantined\""));
+    assert_eq!(running.get("/admin/records/shop/till/a").await.problem().0, 404);
+    assert_eq!(running.get("/admin/records/bank/account/a?until=x").await.problem().0, 400);
+
+    let model = running.get(&format!("/admin/blobs/{}", aether_wit::Digest::of("model"))).await;
+    assert_eq!((model.status, model.body.as_str()), (200, "model"));
+    assert_eq!(model.header("content-type"), Some("application/octet-stream"));
+    let other = running.get(&format!("/admin/blobs/{}", aether_wit::Digest::of("other"))).await;
+    assert_eq!(other.problem().0, 404);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_feed_catches_up_goes_on_live_and_ends_at_drain() {
     let running = run().await;
     running.post("/v1/bank/account/a/open", "").await;
