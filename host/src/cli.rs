@@ -6,19 +6,24 @@
 pub mod actors;
 pub mod audit;
 pub mod bundle;
+pub mod blame;
 pub mod client;
 pub mod completions;
 pub mod deploy;
 pub mod deployments;
 pub mod dev;
+pub mod diff;
 pub mod doctor;
 pub mod events;
 pub mod flags;
+pub mod fork;
 pub mod hints;
 pub mod model;
+pub mod past;
 pub mod print;
 pub mod release;
 pub mod rollback;
+pub mod replay;
 pub mod run;
 pub mod send;
 pub mod sleep;
@@ -54,6 +59,14 @@ enum Command {
     State(state::Args),
     /// Show an actor's events.
     Events(events::Args),
+    /// Show what changed in an actor's state between two versions.
+    Diff(diff::Args),
+    /// Show the event that gave a field of an actor's state its value.
+    Blame(blame::Args),
+    /// Fold an actor's events again, with any component, and watch its state change.
+    Replay(replay::Args),
+    /// Try commands on a scratch copy of an actor, in memory only.
+    Fork(fork::Args),
     /// List actors.
     Actors(actors::Args),
     /// Follow the events of a context as they come, one JSON object per line.
@@ -89,13 +102,16 @@ pub fn main() -> ExitCode {
     match execute(cli) {
         Ok(status) => status,
         Err(error) => {
+            let refused = error.downcast_ref::<client::Refused>();
             match error.downcast_ref::<aether_wit::Report>() {
                 // The mistakes of a model are told as the compiler tells them, all at once.
                 Some(report) => eprint!("{report}"),
+                None if refused.is_some() => eprintln!("{error:#}"),
                 None => eprintln!("error: {error:#}"),
             }
-            let away = error.downcast_ref::<client::Unreachable>().is_some();
-            ExitCode::from(if away { RETRY } else { INVALID })
+            let away = error.downcast_ref::<client::Unreachable>().map(|_| RETRY);
+            let status = refused.map(|refused| refused.status).or(away);
+            ExitCode::from(status.unwrap_or(INVALID))
         }
     }
 }
@@ -117,6 +133,10 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Send(args) => send::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Events(args) => events::run(args).await,
+        Command::Diff(args) => diff::run(args).await,
+        Command::Blame(args) => Box::pin(blame::run(args)).await,
+        Command::Replay(args) => Box::pin(replay::run(args)).await,
+        Command::Fork(args) => Box::pin(fork::run(args)).await,
         Command::Actors(args) => actors::run(args).await,
         Command::Watch(args) => watch::run(args).await,
         Command::Wake(args) => wake::run(args).await,

@@ -1,6 +1,6 @@
 //! What the commands that talk to a host have in common.
 
-use std::{process::ExitCode, time::Duration};
+use std::{fmt, process::ExitCode, time::Duration};
 
 use anyhow::bail;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -11,7 +11,7 @@ use ureq::{
 };
 
 use super::print;
-use crate::{address::Address, config::units, gateway::problem};
+use crate::{address::Address, config::units, failure::Code, gateway::problem};
 
 /// How much longer than the host's own deadline the client waits for its answer.
 const SLACK: Duration = Duration::from_secs(5);
@@ -124,6 +124,38 @@ impl Client<'_> {
         self.agent.run(request).or_else(|error| self.unreachable(&error))
     }
 
+    /// Asks with GET for an answer that is worked with.
+    ///
+    /// # Errors
+    /// [`Unreachable`], [`Refused`], or an answer that is not what is expected.
+    pub fn json<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        Ok(serde_json::from_str(&self.get(path)?.accepted()?.body)?)
+    }
+
+    /// Asks with GET for bytes.
+    ///
+    /// # Errors
+    /// [`Unreachable`] or [`Refused`].
+    pub fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let mut response = self.follow(path)?;
+        let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+        body.or_else(|error| self.unreachable(&error))
+    }
+
+    /// Asks with GET for a body that does not end, and looks whether it is one.
+    ///
+    /// # Errors
+    /// [`Unreachable`] or [`Refused`].
+    pub fn follow(&self, path: &str) -> anyhow::Result<Response<Body>> {
+        let mut response = self.open(path)?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            let body = response.body_mut().read_to_string().unwrap_or_default();
+            return Err(Refused::from_answer(status, &body).into());
+        }
+        Ok(response)
+    }
+
     fn ask(
         &self,
         method: &str,
@@ -168,26 +200,61 @@ impl Client<'_> {
 #[error("{0}")]
 pub struct Unreachable(pub String);
 
+/// What a host, or the past that it holds, says no to.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}")]
+pub struct Refused {
+    /// The code and its explanation.
+    pub said: String,
+    /// The status to exit with.
+    pub status: u8,
+}
+
+impl Refused {
+    /// The failure that an answer tells.
+    #[must_use]
+    pub fn from_answer(status: u16, body: &str) -> Self {
+        let (said, status) = explain(status, body);
+        Self { said, status }
+    }
+
+    /// A failure that is noticed here.
+    #[must_use]
+    pub fn new(code: Code, detail: impl fmt::Display) -> Self {
+        let code = code.as_str();
+        Self { said: format!("{code}: {detail}"), status: problem::exit_status(code) }
+    }
+}
+
 impl Answer {
-    /// Prints the answer: a success as the host gave it with `json`, else by `shown`; a failure as
-    /// its code and its explanation. Gives the status to exit with.
+    /// The answer, if it is a success.
     ///
     /// # Errors
-    /// If the host's answer is not what `shown` expects, as from a host of another version.
+    /// [`Refused`].
+    pub fn accepted(self) -> Result<Self, Refused> {
+        if (200..300).contains(&self.status) {
+            Ok(self)
+        } else {
+            Err(Refused::from_answer(self.status, &self.body))
+        }
+    }
+
+    /// Prints the answer: as the host gave it with `json`, else by `shown`. Gives the status to exit
+    /// with.
+    ///
+    /// # Errors
+    /// [`Refused`], or if the host's answer is not what `shown` expects, as from a host of another
+    /// version.
     pub fn print<T: DeserializeOwned>(
         self,
         json: bool,
         shown: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<ExitCode> {
-        if !(200..300).contains(&self.status) {
-            let (said, status) = explain(self.status, &self.body);
-            eprintln!("{said}");
-            return Ok(ExitCode::from(status));
-        }
+        let accepted = self.accepted()?;
         if json {
-            print::line(&self.body);
+            print::line(&accepted.body);
         } else {
-            print::text(&shown(&serde_json::from_str(&self.body)?));
+            print::text(&shown(&serde_json::from_str(&accepted.body)?));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -212,7 +279,13 @@ pub fn explain(status: u16, body: &str) -> (String, u8) {
 /// normalise `.` and `..` away.
 #[must_use]
 pub fn path(actor: &Address) -> String {
-    format!("/v1/{}/{}/{}", actor.context(), actor.aggregate(), encode(actor.id()))
+    format!("/v1/{}", encoded(actor))
+}
+
+/// The path of an actor below another root.
+#[must_use]
+pub fn encoded(actor: &Address) -> String {
+    format!("{}/{}/{}", actor.context(), actor.aggregate(), encode(actor.id()))
 }
 
 /// `text` as a part of a path or the value of a parameter.

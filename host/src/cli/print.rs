@@ -5,6 +5,11 @@ use std::{fmt::Write as _, io::Write as _};
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
+use crate::json::Change;
+
+/// Most characters of a value in a line that shows several.
+const SHORT: usize = 120;
+
 /// Writes a line to stdout.
 pub fn line(text: &str) {
     self::text(&format!("{text}\n"));
@@ -56,6 +61,30 @@ pub fn fields(object: &RawValue) -> String {
     }
 }
 
+/// Changes of a state, one per line: where, what stood there, what stands there now.
+#[must_use]
+pub fn changes(changes: &[Change]) -> String {
+    let shown = |value: &Option<Box<RawValue>>| {
+        value.as_ref().map_or_else(|| "(nothing)".to_owned(), |value| short(value.get()))
+    };
+    let row = |change: &Change| {
+        let path = if change.path.is_empty() { "(the state)" } else { &change.path };
+        let (before, after) = (shown(&change.before), shown(&change.after));
+        vec![format!("  {path}"), before, format!("-> {after}")]
+    };
+    table(&changes.iter().map(row).collect::<Vec<_>>())
+}
+
+/// A value as long as a line can bear.
+#[must_use]
+pub fn short(value: &str) -> String {
+    let mut shown: String = value.chars().take(SHORT).collect();
+    if shown.len() < value.len() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// A time in ms since 1970 as a person reads it, in UTC.
 #[must_use]
 pub fn time(ms: u64) -> String {
@@ -92,6 +121,17 @@ mod tests {
     fn fields_keep_their_order() {
         let raw = RawValue::from_string(r#"{"owner":"A","balance":[1, 2]}"#.to_owned()).unwrap();
         assert_eq!(fields(&raw), "  owner    \"A\"\n  balance  [1, 2]\n");
+    }
+
+    #[test]
+    fn changes_are_lines_and_long_values_are_cut() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let long = format!("{{\"a\":1,\"bc\":\"{}\"}}", "x".repeat(200));
+        let shown = changes(&crate::json::difference(&raw(r#"{"a":12,"bc":[]}"#), &raw(&long)));
+        let cut = format!("\"{}…", "x".repeat(SHORT - 1));
+        assert_eq!(shown, format!("  a   12  -> 1\n  bc  []  -> {cut}\n"));
+        let came = changes(&crate::json::difference(&raw("[]"), &raw("[null]")));
+        assert_eq!(came, "  [0]  (nothing)  -> null\n");
     }
 
     #[test]

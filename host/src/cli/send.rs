@@ -89,7 +89,10 @@ fn shown(told: &Told) -> String {
 }
 
 /// The body of a command from its words on the command line.
-fn fields(words: &[String]) -> anyhow::Result<String> {
+///
+/// # Errors
+/// If a word is neither a JSON object nor FIELD=VALUE, or a field is there twice.
+pub fn fields(words: &[String]) -> anyhow::Result<String> {
     if let [word] = words
         && word.trim_start().starts_with('{')
     {

@@ -127,7 +127,8 @@ async fn prepare(args: &Args, file: &str) -> anyhow::Result<Prepared> {
     Ok(prepared)
 }
 
-fn limits(model: &Model) -> SandboxConfig {
+/// Limits of a sandbox for a model that is only tried.
+pub(super) fn limits(model: &Model) -> SandboxConfig {
     let memory = model.aggregates.values().map(|aggregate| aggregate.runtime.memory).max();
     let defaults = SandboxConfig::default();
     SandboxConfig {
@@ -139,7 +140,8 @@ fn limits(model: &Model) -> SandboxConfig {
     }
 }
 
-async fn load(sandbox: &Sandbox, path: &Path) -> anyhow::Result<Arc<Component>> {
+/// The component in a file.
+pub(super) async fn load(sandbox: &Sandbox, path: &Path) -> anyhow::Result<Arc<Component>> {
     let shown = path.display();
     if !path.exists() {
         bail!("the component {shown} is missing: build it, e.g. make guests");

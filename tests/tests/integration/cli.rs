@@ -19,27 +19,27 @@ const ALICE: &str = "bank/account/alice";
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
-struct Ended {
-    status: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ended {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ended {
     #[track_caller]
-    fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.status, 0, "{self:?}");
         self.out
     }
 
     #[track_caller]
-    fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         serde_json::from_str(&self.ok()).unwrap()
     }
 
     /// It ended with `status`, said nothing on stdout, and `code: …` on stderr.
     #[track_caller]
-    fn failed(self, status: i32, code: &str) -> String {
+    pub(crate) fn failed(self, status: i32, code: &str) -> String {
         assert_eq!(self.status, status, "{self:?}");
         assert!(self.err.starts_with(&format!("{code}: ")), "{self:?}");
         assert_eq!(self.out, "");
@@ -64,7 +64,7 @@ fn aether(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ende
 }
 
 /// `aether ARGUMENTS` against a host.
-fn at(host: &HostProcess, arguments: &[&str]) -> Ended {
+pub(crate) fn at(host: &HostProcess, arguments: &[&str]) -> Ended {
     aether(host.options().folder(), &[("AETHER_URL", &host.url())], arguments)
 }
 

@@ -12,7 +12,7 @@ use aether_tests::{
 use anyhow::Result;
 use serde_json::{Value, json};
 
-const FIRST: &str = "\
+pub(crate) const FIRST: &str = "\
 context: shop
 version: 1.0.0
 components: [shop.wasm]
@@ -64,7 +64,7 @@ scenarios:
     then: [ { closed: {} } ]
 ";
 
-const FIRST_CODE: &str = r#"//! A till.
+pub(crate) const FIRST_CODE: &str = r#"//! A till.
 
 aether_guest::aggregate!("shop.storm.yaml", "till", Till);
 
@@ -131,12 +131,12 @@ impl Aggregate for Till {
 }
 "#;
 
-fn first() -> Result<PathBuf> {
+pub(crate) fn first() -> Result<PathBuf> {
     let project = GuestProject::new("shop-first", "shop.storm.yaml", FIRST);
     project.source("lib.rs", FIRST_CODE).build("shop.wasm")
 }
 
-fn second() -> Result<PathBuf> {
+pub(crate) fn second() -> Result<PathBuf> {
     let project = GuestProject::new("shop-second", "shop.storm.yaml", SECOND);
     project.source("lib.rs", SECOND_CODE).build("shop.wasm")
 }
@@ -165,7 +165,7 @@ fn deployment(host: &HostProcess) -> Value {
 }
 
 /// A till with two sales of the first model, in the data of `options`.
-fn with_old_sales(options: &HostOptions) -> Value {
+pub(crate) fn with_old_sales(options: &HostOptions) -> Value {
     let host = options.clone().model(first().unwrap()).start().unwrap();
     assert_eq!(deployment(&host), 1);
     sell(&host.client(), &json!({"item": "tea", "count": 2}));
@@ -223,7 +223,7 @@ fn an_earlier_model_does_not_come_back_by_a_start() {
 }
 
 /// The second model with `text` replaced by `other`, beside the second component.
-fn edited(text: &str, other: &str) -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn edited(text: &str, other: &str) -> (tempfile::TempDir, PathBuf) {
     assert!(SECOND.contains(text), "`{text}` is in the model");
     let folder = tempfile::TempDir::new().unwrap();
     let model = folder.path().join("shop.storm.yaml");

@@ -20,6 +20,7 @@ mod evolution;
 mod faults;
 mod hostile;
 mod jetstream;
+mod looking_back;
 mod many_actors;
 mod process;
 mod readme;
