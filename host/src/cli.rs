@@ -5,8 +5,8 @@
 
 pub mod actors;
 pub mod audit;
-pub mod bundle;
 pub mod blame;
+pub mod bundle;
 pub mod client;
 pub mod completions;
 pub mod deploy;
@@ -22,8 +22,8 @@ pub mod model;
 pub mod past;
 pub mod print;
 pub mod release;
-pub mod rollback;
 pub mod replay;
+pub mod rollback;
 pub mod run;
 pub mod send;
 pub mod sleep;

@@ -4,7 +4,7 @@
 //! (`aether_wit::upcast`) and is worked out once for each pair; only where the model says so is
 //! the component asked, in the sandbox, like for everything else.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use aether_wit::{
     Digest, Model,
@@ -13,7 +13,7 @@ use aether_wit::{
 };
 
 use crate::{
-    json::{AggregatePlans, PackedCase, Reader},
+    json::{PackedCase, Reader},
     record::{Damage, EventData, Position, Record},
     served::Realm,
     vm::{Budget, Fault, Guest},
@@ -64,56 +64,64 @@ pub async fn decode_events(
     record: &Record,
     events: &mut Vec<PackedCase>,
 ) -> Result<(), Undecoded> {
+    let (readings, deadline) = (&realm.readings, realm.runtime.deadline);
     for (version, _, event) in record.events() {
-        let unreadable = |why: String| {
-            Undecoded::Damage(Damage::Unreadable {
-                position,
-                reason: format!("event `{}` of version {version}: {why}", event.name),
-            })
-        };
-        let (name, data) = match realm.readings.of(&record.model, &event.name) {
-            Some(Reading::Component) => {
-                let upcast = by_component(realm, guest, record, event).await;
-                events.push(upcast.map_err(Undecoded::Fault)?.map_err(unreadable)?);
-                continue;
+        match read_event(readings, guest, &record.model, event, deadline).await {
+            Ok(event) => events.push(event),
+            Err(Misread::Fault(fault)) => return Err(Undecoded::Fault(fault)),
+            Err(Misread::Unreadable(why)) => {
+                let reason = format!("event `{}` of version {version}: {why}", event.name);
+                return Err(Undecoded::Damage(Damage::Unreadable { position, reason }));
             }
-            Some(Reading::Mapped(mapping)) => {
-                let data = mapping.apply(event.data.get());
-                let data = data.map_err(|misfit| unreadable(misfit.to_string()))?;
-                (mapping.event(), Cow::Owned(data))
-            }
-            Some(Reading::AsStored(name)) => (name.as_str(), Cow::Borrowed(event.data.get())),
-            // What the models do not promise, a given value may still keep.
-            Some(Reading::Unreadable(_)) | None => {
-                (event.name.as_str(), Cow::Borrowed(event.data.get()))
-            }
-        };
-        events.push(decode_event(realm.plans(), name, &data).map_err(unreadable)?);
+        }
     }
     Ok(())
 }
 
-/// An event as it stands, as the code of an aggregate takes it.
-///
-/// # Errors
-/// The model has no such event, or its data does not fit.
-pub fn decode_event(plans: &AggregatePlans, name: &str, data: &str) -> Result<PackedCase, String> {
-    let cases = &plans.events;
-    let known = cases.index_of(name).and_then(|case| Some((case, cases.get(case)?.1)));
-    let (case, plan) = known.ok_or("the model has no such event")?;
-    let fields = Reader::Log.read(plan, data.as_bytes()).map_err(|error| error.to_string())?;
-    Ok(PackedCase { case, fields })
+/// Why an event is not there.
+#[derive(Debug)]
+pub enum Misread {
+    /// It does not fit the model of today.
+    Unreadable(String),
+    /// The component failed on the way.
+    Fault(Fault),
 }
 
-/// What the component makes of an event; or why that is nothing.
-async fn by_component(
-    realm: &Realm,
+/// An event that was stored under `model`, as the code of `guest` takes it; the component may take
+/// `deadline` for it.
+///
+/// # Errors
+/// The model has no such event, its data does not fit, or the component has nothing or fails.
+pub async fn read_event(
+    readings: &Readings,
     guest: &mut Guest,
-    record: &Record,
+    model: &Digest,
     event: &EventData,
-) -> Result<Result<PackedCase, String>, Fault> {
-    let (model, data) = (record.model.to_string(), event.data.get());
-    let mut budget = Budget::new(realm.runtime.deadline);
-    let upcast = guest.upcast(&model, &event.name, data, &mut budget).await?;
-    Ok(upcast.map_err(|why| format!("the component has no upcast of it: {why}")))
+    deadline: Duration,
+) -> Result<PackedCase, Misread> {
+    let stored = event.data.get();
+    let (name, data) = match readings.of(model, &event.name) {
+        Some(Reading::Component) => {
+            let mut budget = Budget::new(deadline);
+            let upcast = guest.upcast(&model.to_string(), &event.name, stored, &mut budget).await;
+            return upcast.map_err(Misread::Fault)?.map_err(|why| {
+                Misread::Unreadable(format!("the component has no upcast of it: {why}"))
+            });
+        }
+        Some(Reading::Mapped(mapping)) => {
+            let data = mapping.apply(stored);
+            let data = data.map_err(|misfit| Misread::Unreadable(misfit.to_string()))?;
+            (mapping.event(), Cow::Owned(data))
+        }
+        Some(Reading::AsStored(name)) => (name.as_str(), Cow::Borrowed(stored)),
+        // What the models do not promise, a given value may still keep.
+        Some(Reading::Unreadable(_)) | None => (event.name.as_str(), Cow::Borrowed(stored)),
+    };
+    let cases = &guest.plans().events;
+    let known = cases.index_of(name).and_then(|case| Some((case, cases.get(case)?.1)));
+    let (case, plan) =
+        known.ok_or_else(|| Misread::Unreadable("the model has no such event".to_owned()))?;
+    let fields = Reader::Log.read(plan, data.as_bytes());
+    let fields = fields.map_err(|error| Misread::Unreadable(error.to_string()))?;
+    Ok(PackedCase { case, fields })
 }

@@ -8,7 +8,11 @@
 mod prompt;
 
 use std::{
-    collections::BTreeMap, io::IsTerminal as _, process::ExitCode, sync::Arc, time::Duration,
+    collections::{BTreeMap, BTreeSet},
+    io::IsTerminal as _,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -246,6 +250,11 @@ async fn deploy(
         components: digests,
         at: clock::unix_ms(),
         by: "aether fork".to_owned(),
+        because: String::new(),
+        origin: String::new(),
+        again: None,
+        forced: BTreeSet::new(),
+        replayed: Vec::new(),
     };
     Ok(store.activate(&deployment).await?)
 }

@@ -6,7 +6,7 @@
 //! as in the host ([`crate::wake`]), one event at a time, so every version has its state.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader, Lines},
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,12 +31,13 @@ use crate::{
         sources::{self, Values},
     },
     failure,
-    host::missing,
     json::{Packed, write},
+    prepare::missing,
     record::{EventData, Position, Record, Stored, parse},
     turn::shown,
+    upcast::{Misread, Readings, read_event},
     vm::{Behaviour, Budget, Component, Fault, FaultKind, Guest, Sandbox, SandboxConfig},
-    wake::{decode_event, fold},
+    wake::fold,
 };
 
 /// Which code folds.
@@ -65,18 +66,26 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// What the host serves of `context`.
+    /// What was ever deployed of `context`.
     ///
     /// # Errors
-    /// If the host does not say, or serves nothing of it.
-    pub fn of(client: &Client<'_>, context: &str) -> anyhow::Result<Self> {
+    /// If the host does not say.
+    fn all(client: &Client<'_>, context: &str) -> anyhow::Result<Vec<Self>> {
         #[derive(Deserialize)]
         struct Told {
             deployments: Vec<Deployed>,
         }
         let told: Told = client.json("/admin/deployments")?;
-        let newest = told.deployments.into_iter().filter(|it| it.context == context);
-        newest.max_by_key(|it| it.number).ok_or_else(|| {
+        Ok(told.deployments.into_iter().filter(|it| it.context == context).collect())
+    }
+
+    /// What the host serves of `context`.
+    ///
+    /// # Errors
+    /// If the host does not say, or serves nothing of it.
+    pub fn of(client: &Client<'_>, context: &str) -> anyhow::Result<Self> {
+        let newest = Self::all(client, context)?.into_iter().max_by_key(|it| it.number);
+        newest.ok_or_else(|| {
             let detail =
                 format!("the host serves no context `{context}`: see `aether deployments`");
             Refused::new(failure::Code::Unknown, detail).into()
@@ -352,6 +361,22 @@ pub struct Halt {
     pub detail: String,
 }
 
+/// How `model` reads what was stored of `actor` under the models that were ever deployed. One that
+/// this build cannot read is left out; its events are read as they stand.
+fn readings(client: &Client<'_>, model: &Model, actor: &Address) -> anyhow::Result<Readings> {
+    let deployed: BTreeSet<Digest> =
+        Deployed::all(client, actor.context())?.into_iter().map(|it| it.model).collect();
+    let mut writers = Vec::new();
+    for digest in deployed.into_iter().filter(|digest| *digest != model.digest) {
+        let text = client.bytes(&format!("/admin/blobs/{digest}"))?;
+        if let Ok((writer, _)) = aether_wit::read(&digest.to_string(), &text) {
+            writers.push(Arc::new(writer));
+        }
+    }
+    let aggregate = model.aggregates.get(actor.aggregate());
+    Ok(aggregate.map_or_else(Readings::default, |it| Readings::new(model, it, &writers)))
+}
+
 /// Folds the past of `actor` up to version `until`, event by event. Gives the version reached, or
 /// why it goes no further.
 ///
@@ -364,6 +389,7 @@ pub async fn walk(
     until: Option<u64>,
     mut see: impl FnMut(Seen<'_>),
 ) -> anyhow::Result<Result<u64, Halt>> {
+    let readings = readings(client, behaviour.model(), actor)?;
     let mut records = Records::open(client, actor, until)?;
     let mut folding = match Folding::begin(behaviour, actor).await {
         Ok(folding) => folding,
@@ -392,7 +418,8 @@ pub async fn walk(
             }
             let told = shown((version, command, event));
             let before = folding.json.clone();
-            if let Err((kind, detail)) = folding.add(version, event).await {
+            let added = folding.add(version, &readings, &record.model, event).await;
+            if let Err((kind, detail)) = added {
                 return Ok(Err(Halt { event: Some(told), kind, detail }));
             }
             see(Seen::Event(&told, &before, &folding.json));
@@ -427,9 +454,19 @@ impl Folding {
         Ok(Self { behaviour: Arc::clone(behaviour), guest, state, json, version: 0, budget })
     }
 
-    async fn add(&mut self, version: u64, event: &EventData) -> Result<(), (&'static str, String)> {
+    async fn add(
+        &mut self,
+        version: u64,
+        readings: &Readings,
+        model: &Digest,
+        event: &EventData,
+    ) -> Result<(), (&'static str, String)> {
         let plans = self.behaviour.plans();
-        let event = decode_event(plans, event).map_err(|why| ("unreadable", why))?;
+        let read = read_event(readings, &mut self.guest, model, event, self.budget).await;
+        let event = read.map_err(|misread| match misread {
+            Misread::Unreadable(why) => ("unreadable", why),
+            Misread::Fault(fault) => faulted(&fault),
+        })?;
         let state = self.state.clone();
         let next = fold(&mut self.guest, state, std::slice::from_ref(&event), self.budget).await;
         let next = next.map_err(|fault| faulted(&fault))?;

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     address::Address,
-    json::{Packed, PackedCase},
+    json::{AggregatePlans, Packed, PackedCase},
 };
 
 /// Ticks of an inline call: between one and two milliseconds, for the first is under way.
@@ -111,6 +111,12 @@ impl Guest {
     pub(super) fn new(behaviour: &Arc<Behaviour>, actor: &Address) -> Self {
         let key = behaviour.component.shared.instances.new_key();
         Self { behaviour: Arc::clone(behaviour), actor: actor.clone(), key }
+    }
+
+    /// The plans of the values that it takes and gives.
+    #[must_use]
+    pub fn plans(&self) -> &AggregatePlans {
+        &self.behaviour.plans
     }
 
     /// The state of an actor without events.
