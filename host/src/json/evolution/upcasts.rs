@@ -19,7 +19,7 @@ fn upcast(mut model: Model, choices: u64) -> Model {
         choose & 1 == 1
     };
     let record = field("zz-deep", Type::U16);
-    let deep = TypeDef::Record(vec![record.clone(), field("zz-const", Type::String)]);
+    let deep = TypeDef::Record(vec![record, field("zz-const", Type::String)]);
     let decl = aether_wit::model::TypeDecl { at: Location::default(), about: None, def: deep };
     model.types.insert("zz-record".to_owned(), decl);
     for aggregate in model.aggregates.values_mut() {
