@@ -14,7 +14,7 @@
     reason = "helpers of tests are tests"
 )]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use aether::{
     address::Address,
@@ -30,7 +30,7 @@ use aether_tests::{
     crash_vfs::{Failing, Fault, Op, TraceVfs},
 };
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::{future::join_all, poll};
 use rusqlite::{Connection, ffi};
 use tempfile::TempDir;
 
@@ -237,7 +237,8 @@ impl Traced {
         Append { actor, expected, first, events, command_ids, bytes, deadline }
     }
 
-    /// One record for each actor, all at once.
+    /// One record for each actor, all at once: the first commit is not through before all wait for
+    /// the writer, so two commits take them all.
     async fn round(&mut self, actors: std::ops::Range<usize>, version: u64) {
         let appends: Vec<Append> =
             actors.map(|actor| self.next(actor, self.version(actor) + 1)).collect();
@@ -251,7 +252,15 @@ impl Traced {
                 position
             }
         });
-        let positions = join_all(calls).await;
+        self.vfs.hold_syncs(true);
+        let mut calls = pin!(join_all(calls));
+        let early = poll!(&mut calls);
+        self.vfs.hold_syncs(false);
+        let positions = match early {
+            // Without syncs nothing holds the writer.
+            Poll::Ready(positions) => positions,
+            Poll::Pending => calls.await,
+        };
         let answers = appends.into_iter().zip(positions);
         self.answers.extend(answers.map(|(append, position)| Answer {
             actor: append.actor,
