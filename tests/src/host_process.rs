@@ -19,9 +19,12 @@ use std::{
 use aether::clock;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use crate::{http::Client, watchdog::Watchdog, workspace};
+use crate::{
+    http::Client,
+    watchdog::{Folder, Watchdog},
+    workspace,
+};
 
 /// How long a host may take to be ready: it compiles the components first, unoptimised builds of
 /// the compiler included.
@@ -40,7 +43,7 @@ pub struct HostOptions {
     store: Store,
     arguments: Vec<OsString>,
     variables: Vec<(String, String)>,
-    folder: Arc<TempDir>,
+    folder: Arc<Folder>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +60,7 @@ impl HostOptions {
     /// # Errors
     /// If there is no place for its folder.
     pub fn new() -> Result<Self> {
-        let folder = TempDir::with_prefix("aether-host-").context("cannot make a folder")?;
+        let folder = Folder::new("aether-host-").context("cannot make a folder")?;
         Ok(Self {
             models: Vec::new(),
             store: Store::Own,

@@ -9,7 +9,7 @@ use std::{
     io::{BufRead, BufReader, ErrorKind, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -18,9 +18,8 @@ use aether::clock;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::watchdog::Watchdog;
+use crate::watchdog::{Folder, Watchdog};
 
 /// Longest time from spawning a server until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -58,7 +57,7 @@ pub struct NatsServer {
     binary: PathBuf,
     settings: Settings,
     port: u16,
-    dir: TempDir,
+    dir: Folder,
 }
 
 #[derive(Debug)]
@@ -94,7 +93,7 @@ impl NatsServer {
     /// If the binary is missing or there is no place for its files.
     pub fn idle(settings: Settings) -> Result<Self> {
         let binary = binary()?;
-        let dir = tempfile::Builder::new().prefix("aether-nats-").tempdir()?;
+        let dir = Folder::new("aether-nats-")?;
         let (port, _free_until_now) = free_port()?;
         Ok(Self { running: None, binary, settings, port, dir })
     }
@@ -148,12 +147,8 @@ impl NatsServer {
     /// If it is not running or does not end.
     pub fn stop(&mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
-        let until = clock::now() + STOP_LIMIT;
         if let Some(running) = &mut self.running {
-            while running.server.try_wait()?.is_none() {
-                ensure!(clock::now() < until, "nats-server did not stop within {STOP_LIMIT:?}");
-                thread::sleep(LOOK);
-            }
+            wait(&mut running.server, STOP_LIMIT, "stop")?;
         }
         self.end();
         Ok(())
@@ -172,6 +167,21 @@ impl NatsServer {
         self.end();
         self.spawn()?;
         self.await_ready()
+    }
+
+    /// Tries to start a server again that was killed, which must refuse; gives all that it logged.
+    ///
+    /// # Errors
+    /// If it runs, or ends as if nothing were wrong.
+    pub fn start_in_vain(&mut self) -> Result<String> {
+        self.end();
+        self.spawn()?;
+        let running = self.running.as_mut().context("it was started")?;
+        let status = wait(&mut running.server, START_LIMIT, "refuse to start");
+        self.end();
+        let status = status?;
+        ensure!(!status.success(), "nats-server ended with {status}");
+        Ok(self.log())
     }
 
     /// Freezes the server: connections stay, nothing answers.
@@ -299,6 +309,18 @@ impl Drop for NatsServer {
     }
 }
 
+/// Waits until a server is gone.
+fn wait(server: &mut Child, limit: Duration, what: &str) -> Result<ExitStatus> {
+    let until = clock::now() + limit;
+    loop {
+        if let Some(status) = server.try_wait()? {
+            return Ok(status);
+        }
+        ensure!(clock::now() < until, "nats-server did not {what} within {limit:?}");
+        thread::sleep(LOOK);
+    }
+}
+
 /// Three servers whose streams can have three replicas.
 #[derive(Debug)]
 pub struct NatsCluster {
@@ -312,15 +334,17 @@ impl NatsCluster {
     /// # Errors
     /// If the binary is missing or the servers do not find each other.
     pub fn start() -> Result<Self> {
-        Self::start_linked(|_, _, at| Ok(at))
+        Self::start_linked(None, |_, _, at| Ok(at))
     }
 
     /// Starts three servers of which each reaches each other one where `link` says: it is given who
-    /// connects to whom, by index, and where the other listens for its peers.
+    /// connects to whom, by index, and where the other listens for its peers. The first one keeps
+    /// its streams in `storage`, if there is one.
     ///
     /// # Errors
     /// As [`Self::start`], or if `link` fails.
     pub fn start_linked(
+        mut storage: Option<PathBuf>,
         mut link: impl FnMut(usize, usize, SocketAddr) -> Result<SocketAddr>,
     ) -> Result<Self> {
         let mut ports = Vec::new();
@@ -343,7 +367,8 @@ impl NatsCluster {
                  routes: [{}] }}",
                 routes.join(", ")
             );
-            nodes.push(NatsServer::idle(Settings { extra, ..Settings::default() })?);
+            let settings = Settings { extra, storage: storage.take(), ..Settings::default() };
+            nodes.push(NatsServer::idle(settings)?);
         }
         drop(held);
         for node in &mut nodes {

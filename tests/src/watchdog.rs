@@ -10,6 +10,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use tempfile::TempDir;
+
 /// Watches over one process and its folder until it is dropped.
 #[derive(Debug)]
 pub struct Watchdog(Child);
@@ -21,6 +23,14 @@ impl Watchdog {
     /// If no shell can be started.
     pub fn over(process: u32, folder: &Path) -> io::Result<Self> {
         Self::shell("kill -9 \"$0\"; rm -rf \"$1\"", &process.to_string(), folder)
+    }
+
+    /// Removes `folder` when this process is gone.
+    ///
+    /// # Errors
+    /// If no shell can be started.
+    pub fn over_folder(folder: &Path) -> io::Result<Self> {
+        Self::shell("rm -rf \"$1\"", "rm", folder)
     }
 
     /// Unmounts `folder` and removes it when this process is gone. Whoever still has files there is
@@ -43,6 +53,31 @@ impl Watchdog {
             .stderr(Stdio::null())
             .spawn()?;
         Ok(Self(child))
+    }
+}
+
+/// A folder of this process alone: gone when it is dropped, or when the process is.
+#[derive(Debug)]
+pub struct Folder {
+    /// Goes first: there is nothing to watch any more.
+    _watchdog: Watchdog,
+    dir: TempDir,
+}
+
+impl Folder {
+    /// Makes one whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// If there is no place for it.
+    pub fn new(prefix: &str) -> io::Result<Self> {
+        let dir = TempDir::with_prefix(prefix)?;
+        Ok(Self { _watchdog: Watchdog::over_folder(dir.path())?, dir })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
     }
 }
 

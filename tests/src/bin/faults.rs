@@ -33,6 +33,9 @@ struct Args {
     /// Only these rounds of the schedule.
     #[arg(long, value_name = "NUMBER", value_delimiter = ',', env = "ROUNDS")]
     rounds: Vec<usize>,
+    /// Where the report is written and failed rounds are kept; by default target/faults.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
     /// Only show the schedule.
     #[arg(long)]
     list: bool,
@@ -55,7 +58,7 @@ fn main() -> Result<ExitCode> {
         rounds.iter().for_each(|round| println!("{round}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let folder: PathBuf = workspace::root().join("target/faults");
+    let folder = args.out.unwrap_or_else(|| workspace::root().join("target/faults"));
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // What an earlier run left would be taken for this one's.
     let _ = fs::remove_dir_all(folder.join("failed"));

@@ -87,7 +87,7 @@ pub struct Cluster {
     hosts: Vec<Host>,
     servers: Vec<NatsServer>,
     routes: BTreeMap<(usize, usize), Proxy>,
-    /// Below the embedded store, or below that of the only nats-server; last to go.
+    /// Below the embedded store, or below that of the first nats-server; last to go.
     disk: Option<Disk>,
 }
 
@@ -119,13 +119,14 @@ impl Cluster {
     /// # Errors
     /// If something does not start.
     pub fn start(kind: StoreKind, runtime: &Handle) -> Result<Self> {
-        let disk = if kind == StoreKind::R3 { None } else { Disk::mount()? };
+        let disk = Disk::mount()?;
+        let storage = || disk.as_ref().map(Disk::data);
         let mut routes = BTreeMap::new();
         let servers = match kind {
             StoreKind::Embedded => Vec::new(),
             StoreKind::R1 => {
-                let storage = disk.as_ref().map(Disk::data);
-                vec![NatsServer::start_with(Settings { storage, ..Settings::default() })?]
+                let settings = Settings { storage: storage(), ..Settings::default() };
+                vec![NatsServer::start_with(settings)?]
             }
             StoreKind::R3 => {
                 let link = |from, to, at| {
@@ -134,7 +135,7 @@ impl Cluster {
                     routes.insert((from, to), proxy);
                     Ok(at)
                 };
-                NatsCluster::start_linked(link)?.nodes
+                NatsCluster::start_linked(storage(), link)?.nodes
             }
         };
         let mut cluster = Self { kind, hosts: Vec::new(), servers, routes, disk };
@@ -330,7 +331,7 @@ impl Cluster {
         self.servers.iter().map(NatsServer::url).collect()
     }
 
-    /// The disk below the embedded store or the only nats-server, if this process may mount one.
+    /// The disk below the embedded store or the first nats-server, if this process may mount one.
     #[must_use]
     pub const fn disk(&self) -> Option<&Disk> {
         self.disk.as_ref()

@@ -58,9 +58,10 @@ pub enum Nemesis {
     HalfClose,
     /// Everything between a host and its neighbours takes longer, by changing times.
     Delay,
-    /// The disk of the store is full.
+    /// The disk of the store is full; with three servers that of one.
     DiskFull,
-    /// A host is killed and finds its folder read-only when it starts again.
+    /// A host, or one of three servers, is killed and finds its folder read-only when it starts
+    /// again.
     ReadOnly,
     /// No file of a host can be written: every write fails.
     Unwritable,
@@ -134,12 +135,11 @@ impl Nemesis {
             | Self::ResetCaller
             | Self::HalfClose
             | Self::Delay
+            | Self::DiskFull
             | Self::ClockForward
             | Self::ClockBack => true,
-            Self::ReadOnly | Self::Unwritable | Self::PowerCut => {
-                matches!(kind, StoreKind::Embedded)
-            }
-            Self::DiskFull => !matches!(kind, StoreKind::R3),
+            Self::Unwritable | Self::PowerCut => matches!(kind, StoreKind::Embedded),
+            Self::ReadOnly => !matches!(kind, StoreKind::R1),
             Self::KillLeader | Self::IsolateLeader | Self::SplitCluster => {
                 matches!(kind, StoreKind::R3)
             }
@@ -199,6 +199,7 @@ impl Nemesis {
             Self::HalfClose => stage.half_close(host)?,
             Self::Delay => stage.delay(host)?,
             Self::DiskFull => stage.fill_disk()?,
+            Self::ReadOnly if stage.cluster.servers() > 0 => stage.read_only_server()?,
             Self::ReadOnly => stage.read_only(host)?,
             Self::Unwritable => stage.unwritable(host)?,
             Self::ClockForward => stage.shift_clock(host, "1h")?,
@@ -427,17 +428,32 @@ impl Stage<'_> {
             // It turns JetStream off when a write fails, until it is started again.
             self.cluster.server(0)?.restart()?;
         }
-        Ok((format!("the disk full for {lasts:?}"), hit))
+        let of = if self.cluster.servers() > 1 { " of nats-server 0" } else { "" };
+        Ok((format!("the disk{of} full for {lasts:?}"), hit))
+    }
+
+    fn read_only_server(&mut self) -> Result<(String, Hit)> {
+        let hit = self.busy(None)?;
+        self.cluster.server(0)?.kill();
+        self.write_protect(true)?;
+        let refused = self.cluster.server(0)?.start_in_vain();
+        self.write_protect(false)?;
+        refused.context("a nats-server was started on a read-only folder")?;
+        self.cluster.server(0)?.restart()?;
+        Ok(("nats-server 0 killed, refused to start on a read-only folder".to_owned(), hit))
+    }
+
+    fn write_protect(&self, read_only: bool) -> Result<()> {
+        let disk = self.cluster.disk().context("there is no disk to write-protect")?;
+        disk.set_read_only(read_only)
     }
 
     fn read_only(&mut self, host: usize) -> Result<(String, Hit)> {
         let hit = self.busy(Some(host))?;
         self.cluster.kill_host(host)?;
-        let disk = self.cluster.disk().context("there is no disk to write-protect")?;
-        disk.set_read_only(true)?;
+        self.write_protect(true)?;
         let refused = self.cluster.start_host_in_vain(host);
-        let disk = self.cluster.disk().context("there is no disk")?;
-        disk.set_read_only(false)?;
+        self.write_protect(false)?;
         refused.context("a host was started on a read-only folder")?;
         self.cluster.start_host(host, &[])?;
         Ok((format!("host {host} killed, refused to start on a read-only folder"), hit))

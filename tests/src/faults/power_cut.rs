@@ -24,6 +24,7 @@ use crate::{
     crash_disk::{Disk, Loss, lay_out},
     crash_vfs::{Op, TraceVfs},
     in_process::{self, PATIENCE},
+    watchdog::Watchdog,
     workspace,
 };
 
@@ -56,6 +57,7 @@ pub async fn power_cut_round(
 ) -> Result<PowerCut> {
     let run = clock::now();
     let (folder, vfs) = (tempdir()?, TraceVfs::register()?);
+    let _watchdog = Watchdog::over_folder(folder.path())?;
     let host = open(folder.path(), Some(&vfs), synchronous).await?;
     let sessions = (0..clients).map(|client| {
         Session { client, seed, run, counter: 1, vfs: Some(vfs.clone()) }.work(&host, requests)

@@ -1,5 +1,7 @@
 //! A short run under faults, and that the faults are real.
 
+mod interrupted;
+
 use std::{thread, time::Duration};
 
 use aether::clock;
@@ -74,9 +76,17 @@ fn a_partition_leaves_no_way_past_it() {
 }
 
 fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    let until = clock::now() + SOON;
-    while !done() {
+    wait_for(what, SOON, || done().then_some(()));
+}
+
+/// What `look` finds in the end.
+fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = clock::now() + limit;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
         assert!(clock::now() < until, "waited in vain until {what}");
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(20));
     }
 }
