@@ -51,6 +51,9 @@ faults-long: tools guests ## The same with every fault under every work, for abo
 	@cargo build --workspace --bins
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_BINARY="$(CURDIR)/target/debug/aether" \
 		target/debug/faults --long
+	$(call say,"killing hosts on three replicas at every step")
+	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_CRASH_POINTS=all \
+		cargo test --workspace --test integration -- --nocapture crash_points::a_host_on_three
 
 faults-neighbours: guests ## Measure for 30 s what faults of components cost their neighbours
 	$(call say,"building the host (release; minutes the first time)")

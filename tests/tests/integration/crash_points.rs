@@ -7,7 +7,7 @@
 //! store. A step that the survey does not pass fails the test: write what passes it into the load,
 //! or say in [`ELSEWHERE`] which test passes it.
 //!
-//! `AETHER_TEST_CRASH_POINTS=turn.append,embedded.commit` takes these steps only;
+//! `AETHER_TEST_CRASH_POINTS=turn.append,embedded.commit` takes these steps only, `all` all;
 //! `AETHER_TEST_CRASH_ROUNDS=3` takes each three times, at other passages.
 
 mod load;
@@ -30,7 +30,7 @@ use aether::address::Address;
 use aether_tests::{
     host_process::{HostOptions, HostProcess},
     http::Client,
-    nats_server::NatsServer,
+    nats_server::{NatsCluster, NatsServer},
     steps,
 };
 use anyhow::{Context as _, Result, ensure};
@@ -70,7 +70,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("embedded.roll-back", "a write that failed: `crash::a_write_that_fails…`"),
     ("embedded.reopen", "a sync that failed: `crash::a_commit_whose_sync_failed…`"),
     ("embedded.find", "a sync that failed: `crash::a_commit_whose_sync_failed…`"),
-    ("jetstream.fence", "streams with replicas: `jetstream::replicas::*`"),
     ("embedded.delete-snapshot", "a release: `damage::embedded::*`"),
     ("embedded.delete-quarantine", "a release: `damage::embedded::*`"),
     ("wake.has-lost", "a record that the server cannot read: `damage::jetstream::flipped…`"),
@@ -81,6 +80,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("jetstream.release", "a release: `damage::jetstream::*`"),
     ("jetstream.ask-gone", "an audit: `damage::jetstream::*`"),
 ];
+
+/// Steps at which a host on three replicas dies in a short run.
+const REPLICATED: [&str; 3] = ["turn.append", "jetstream.append", "jetstream.fence"];
 
 /// What a host does at the moment of its death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,9 +132,30 @@ fn a_host_on_jetstream_may_die_at_any_step() {
     die_everywhere(Kind::JetStream(&server));
 }
 
+/// With three replicas only what differs from one is taken, unless all is asked for: the append,
+/// around which leaders change, and what a fresh read waits for. `make faults-long` takes all.
+#[test]
+fn a_host_on_three_replicas_may_die_at_any_append() {
+    let cluster = NatsCluster::start().unwrap();
+    let steps = asked().unwrap_or_else(|| REPLICATED.map(str::to_owned).into());
+    die_at(Kind::Replicated(&cluster), &steps);
+}
+
 fn die_everywhere(kind: Kind<'_>) {
+    die_at(kind, &asked().unwrap_or_default());
+}
+
+/// The steps that [`STEPS_VARIABLE`] names, `all` for each.
+fn asked() -> Option<Vec<String>> {
+    let asked = std::env::var(STEPS_VARIABLE).ok()?;
+    let names = asked.split(',').filter(|name| !["", "all"].contains(name));
+    Some(names.map(str::to_owned).collect())
+}
+
+/// Dies at these steps; at all of them if none is named.
+fn die_at(kind: Kind<'_>, steps: &[String]) {
     let survey = survey(kind).unwrap();
-    let deaths = deaths(kind, &survey);
+    let deaths = deaths(kind, &survey, steps);
     let (next, ended) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -178,8 +201,7 @@ fn report(ended: Vec<(&Death, Result<Met>)>) {
 }
 
 /// The deaths to die: each step that is asked for, at both sides, in each round.
-fn deaths(kind: Kind<'_>, survey: &Survey) -> Vec<Death> {
-    let asked = std::env::var(STEPS_VARIABLE).unwrap_or_default();
+fn deaths(kind: Kind<'_>, survey: &Survey, asked: &[String]) -> Vec<Death> {
     let rounds = std::env::var(ROUNDS_VARIABLE).map_or(1, |text| text.parse().expect("a number"));
     let passed: BTreeSet<&str> = survey
         .values()
@@ -197,7 +219,7 @@ fn deaths(kind: Kind<'_>, survey: &Survey) -> Vec<Death> {
         if !passed.contains(step.as_str()) {
             never.push(step);
         }
-        if asked.is_empty() || asked.split(',').any(|name| name == step) {
+        if asked.is_empty() || asked.contains(step) {
             let sides = |round| ["before", "after"].map(|side| death(step, side, round, survey));
             deaths.extend((0..rounds).flat_map(sides));
         }

@@ -13,7 +13,10 @@ use aether::{
         jetstream::JetStreamStore,
     },
 };
-use aether_tests::{host_process::HostOptions, nats_server::NatsServer};
+use aether_tests::{
+    host_process::HostOptions,
+    nats_server::{NatsCluster, NatsServer},
+};
 use anyhow::{Context as _, Result, ensure};
 use rusqlite::Connection;
 
@@ -25,6 +28,8 @@ const PARTITIONS: u32 = 2;
 pub enum Kind<'a> {
     Embedded,
     JetStream(&'a NatsServer),
+    /// Three servers with three replicas of everything.
+    Replicated(&'a NatsCluster),
 }
 
 /// The records of one host.
@@ -41,11 +46,21 @@ impl Kind<'_> {
     pub fn has(self, step: &str) -> bool {
         match (step, step.split('.').next()) {
             (_, Some("embedded")) => matches!(self, Self::Embedded),
+            // Where a log ends the only server says, or a replica that has a fence.
+            ("jetstream.head", _) => matches!(self, Self::JetStream(_)),
+            ("jetstream.fence", _) => matches!(self, Self::Replicated(_)),
             // Only a store that others write to is asked where a log ends.
-            (_, Some("jetstream" | "nats")) | ("wake.head", _) => {
-                matches!(self, Self::JetStream(_))
-            }
+            (_, Some("jetstream" | "nats")) | ("wake.head", _) => !matches!(self, Self::Embedded),
             _ => true,
+        }
+    }
+
+    /// Where the servers are, one of them, and how many replicas there are.
+    fn servers(&self) -> Option<(String, &NatsServer, usize)> {
+        match self {
+            Self::Embedded => None,
+            Self::JetStream(server) => Some((server.url(), *server, 1)),
+            Self::Replicated(cluster) => Some((cluster.url(), &cluster.nodes[0], 3)),
         }
     }
 }
@@ -54,13 +69,15 @@ impl<'a> Place<'a> {
     /// A new place; `prefix` is used once per server.
     pub fn new(kind: Kind<'a>, prefix: String) -> Result<Self> {
         let options = HostOptions::bank()?;
-        let options = match kind {
-            Kind::Embedded => options,
-            Kind::JetStream(server) => options.nats(server.url()).args([
+        let options = match kind.servers() {
+            None => options,
+            Some((url, _, replicas)) => options.nats(url).args([
                 "--prefix",
                 prefix.as_str(),
                 "--partitions",
                 &PARTITIONS.to_string(),
+                "--replicas",
+                &replicas.to_string(),
             ]),
         };
         Ok(Self { kind, prefix, options })
@@ -68,15 +85,15 @@ impl<'a> Place<'a> {
 
     /// Does to the log of `actor` what no host would; nobody may have it open.
     pub fn damage(&self, actor: &Address) -> Result<()> {
-        match self.kind {
-            Kind::Embedded => {
+        match self.kind.servers() {
+            None => {
                 let folder = self.options.data_folder().context("it has a folder")?;
                 let db = Connection::open(folder.join("store.db"))?;
                 let actor = "(SELECT id FROM actors WHERE token = ?1)";
                 let spoil = format!("UPDATE records SET bytes = x'00' WHERE actor = {actor}");
                 ensure!(db.execute(&spoil, ["hurt"])? == 1, "there is one record to spoil");
             }
-            Kind::JetStream(server) => {
+            Some((_, server, _)) => {
                 server.publish(&actor.log_subject(&self.prefix, PARTITIONS), "", "a stranger's")?;
             }
         }
@@ -103,19 +120,19 @@ impl<'a> Place<'a> {
     }
 
     async fn open(&self) -> Result<Arc<dyn EventStore>> {
-        Ok(match self.kind {
-            Kind::Embedded => {
+        Ok(match self.kind.servers() {
+            None => {
                 let folder = self.options.data_folder().context("it has a folder")?;
                 Arc::new(EmbeddedStore::open(folder, EmbeddedOptions::default()).await?)
             }
-            Kind::JetStream(server) => {
+            Some((url, _, replicas)) => {
                 let config = NatsConfig {
-                    url: server.url(),
+                    url,
                     credentials: None,
                     tls_ca: None,
                     tls_cert: None,
                     tls_key: None,
-                    replicas: 1,
+                    replicas,
                     partitions: PARTITIONS,
                 };
                 let open = JetStreamStore::open(&config, &self.prefix, DEFAULT_RECORD_LIMIT);
