@@ -150,13 +150,49 @@ pub struct FeedRecord {
     pub stored: Stored,
 }
 
+/// Up to where each partition of a context was read: the position of its last record, by
+/// partition; empty = nothing was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Reach(pub Vec<Position>);
+
+/// One record of a [`Scan`].
+#[derive(Debug, Clone)]
+pub struct Scanned {
+    /// The partition that it stands in: an index into [`Reach`].
+    pub partition: usize,
+    /// The actor, as the store's own index has it.
+    pub actor: Address,
+    /// The record.
+    pub stored: Stored,
+}
+
+/// Some records at a time, never none; an error is the last item.
+pub type ScannedPages = BoxStream<'static, Result<Vec<Scanned>, StoreError>>;
+
+/// A reading of what a context holds, which ends.
+pub struct Scan {
+    /// Where it ends: the last record of each partition when it began.
+    pub end: Reach,
+    /// How many records it gives, about: other contexts may share the numbers.
+    pub about: u64,
+    /// The records. Those of one partition come in order.
+    pub pages: ScannedPages,
+}
+
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan").field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
 /// Records as they come; an error is the last item.
 pub type RecordFeed = BoxStream<'static, Result<FeedRecord, StoreError>>;
 
-/// Why a feed was not opened.
+/// Why a feed or a scan was not opened.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FeedError {
-    /// The cursor is none that this store's feed gave.
+    /// The cursor is none that this store's feed gave, or the reach none of its scans.
     #[error("{0}")]
     Cursor(String),
     /// The store cannot answer now.
@@ -301,24 +337,19 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// acknowledged, to anyone, before the call began.
     async fn head(&self, actor: &Address) -> Result<Position, StoreError>;
 
-    /// The newest snapshot of `actor`, whatever code made it.
+    /// The snapshot of `actor` that stands furthest in its log, whatever code made it.
     async fn newest_snapshot(&self, actor: &Address) -> Result<Option<Snapshot>, StoreError>;
 
-    /// The newest snapshot of `actor`, if the code `key` made it.
-    async fn snapshot(
-        &self,
-        actor: &Address,
-        key: &Digest,
-    ) -> Result<Option<Snapshot>, StoreError> {
-        let newest = self.newest_snapshot(actor).await?;
-        Ok(newest.filter(|snapshot| snapshot.key == *key))
-    }
+    /// The newest snapshot of `actor` that the code `key` made.
+    async fn snapshot(&self, actor: &Address, key: &Digest)
+    -> Result<Option<Snapshot>, StoreError>;
 
-    /// Keeps `snapshot` in place of the actor's former one, unless that is newer and of the same
-    /// code. Too large ones are refused.
+    /// Keeps `snapshot` in place of the actor's former one of the same code, unless that is newer.
+    /// Of two codes there is one each; a third pushes out the one of the others that stands at the
+    /// lower position. Too large ones are refused.
     async fn save_snapshot(&self, actor: &Address, snapshot: Snapshot) -> Result<(), StoreError>;
 
-    /// Forgets the snapshot of `actor`: it stands on what a repair skips.
+    /// Forgets all snapshots of `actor`: they may stand on what a repair skips.
     async fn forget_snapshot(&self, actor: &Address) -> Result<(), StoreError>;
 
     /// Positions of records that may hold the command `id` of `actor`; the caller must look. A
@@ -339,6 +370,11 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// are there, then new ones as they come. Records of one actor come in order, none is left
     /// out. The stream ends only with an error or when the store closes.
     async fn feed(&self, context: &str, cursor: Option<&str>) -> Result<RecordFeed, FeedError>;
+
+    /// Every record of a context behind `from` that was acknowledged before the call, and no later
+    /// one. Made for reading all there is as fast as the store gives it; nothing is read ahead of
+    /// who takes the pages but a few of them.
+    async fn scan(&self, context: &str, from: &Reach) -> Result<Scan, FeedError>;
 
     /// Keeps bytes by their digest.
     async fn put_blob(&self, bytes: Bytes) -> Result<Digest, StoreError>;

@@ -15,8 +15,8 @@ use aether::{
     address::Address,
     record::Position,
     store::{
-        ActivateError, Append, AppendError, Census, Closing, Deployment, EventStore, FeedError,
-        Freshness, Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
+        ActivateError, Append, AppendError, Census, Closing, Deployment, EventStore, FeedError, Freshness,
+        Page, Presence, Quarantine, Reach, RecordFeed, Scan, Snapshot, StoreError,
     },
 };
 use aether_wit::Digest;
@@ -210,6 +210,14 @@ impl EventStore for FaultyStore {
         self.inner.newest_snapshot(actor).await
     }
 
+    async fn snapshot(
+        &self,
+        actor: &Address,
+        key: &Digest,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        self.inner.snapshot(actor, key).await
+    }
+
     async fn save_snapshot(&self, actor: &Address, snapshot: Snapshot) -> Result<(), StoreError> {
         self.inner.save_snapshot(actor, snapshot).await
     }
@@ -234,6 +242,10 @@ impl EventStore for FaultyStore {
 
     async fn feed(&self, context: &str, cursor: Option<&str>) -> Result<RecordFeed, FeedError> {
         self.inner.feed(context, cursor).await
+    }
+
+    async fn scan(&self, context: &str, from: &Reach) -> Result<Scan, FeedError> {
+        self.inner.scan(context, from).await
     }
 
     async fn put_blob(&self, bytes: Bytes) -> Result<Digest, StoreError> {

@@ -24,6 +24,7 @@ mod damage;
 mod feed;
 mod kit;
 mod listing;
+mod scan;
 mod snapshot;
 
 use std::{sync::Arc, time::Duration};
@@ -115,6 +116,8 @@ pub fn checks() -> Vec<Check> {
         snapshot::a_snapshot_of_other_code_is_ignored,
         snapshot::an_older_snapshot_does_not_replace_a_newer_one,
         snapshot::other_code_replaces_a_newer_snapshot,
+        snapshot::two_codes_keep_their_snapshots,
+        snapshot::a_third_code_pushes_out_what_stands_lower,
         snapshot::a_too_large_snapshot_is_refused,
         snapshot::a_forgotten_snapshot_gives_way_to_any,
         listing::actors_are_listed_in_order_and_paged,
@@ -126,6 +129,11 @@ pub fn checks() -> Vec<Check> {
         feed::no_record_is_left_out_under_concurrent_appends,
         feed::the_feed_ends_when_the_store_closes,
         feed::a_foreign_cursor_is_refused,
+        scan::a_scan_gives_what_is_there_and_ends,
+        scan::a_scan_goes_on_behind_what_was_read,
+        scan::a_scan_beside_writers_gives_what_was_acknowledged_before,
+        scan::an_empty_context_is_scanned,
+        scan::a_foreign_reach_is_refused,
         catalogue::deployments_are_numbered_without_gaps,
         catalogue::one_of_many_takes_a_number,
         catalogue::blobs_come_back_by_digest,

@@ -54,7 +54,8 @@ use crate::{
     step::step,
     store::{
         ActivateError, Append, AppendError, Census, DEFAULT_RECORD_LIMIT, Deployment, EventStore,
-        FeedError, Freshness, Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
+        FeedError, Freshness, Page, Presence, Quarantine, Reach, RecordFeed, Scan, Snapshot,
+        StoreError,
     },
 };
 
@@ -273,7 +274,16 @@ impl EventStore for EmbeddedStore {
 
     async fn newest_snapshot(&self, actor: &Address) -> Result<Option<Snapshot>, StoreError> {
         let actor = actor.clone();
-        self.query(move |db| queries::snapshot(db, &actor)).await
+        self.query(move |db| queries::snapshot(db, &actor, None)).await
+    }
+
+    async fn snapshot(
+        &self,
+        actor: &Address,
+        key: &Digest,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let (actor, key) = (actor.clone(), *key);
+        self.query(move |db| queries::snapshot(db, &actor, Some(key))).await
     }
 
     async fn save_snapshot(&self, actor: &Address, snapshot: Snapshot) -> Result<(), StoreError> {
@@ -310,6 +320,11 @@ impl EventStore for EmbeddedStore {
     async fn feed(&self, context: &str, cursor: Option<&str>) -> Result<RecordFeed, FeedError> {
         self.queue()?;
         feed::start(self.readers.clone(), self.committed.clone(), context, cursor)
+    }
+
+    async fn scan(&self, context: &str, from: &Reach) -> Result<Scan, FeedError> {
+        self.queue()?;
+        feed::scan(self.readers.clone(), &self.committed, context, from)
     }
 
     async fn put_blob(&self, bytes: Bytes) -> Result<Digest, StoreError> {

@@ -54,8 +54,8 @@ use crate::{
     record::{Position, Stored},
     step::step,
     store::{
-        ActivateError, Append, AppendError, Census, Closing, Deployment, EventStore, FeedError,
-        Freshness, Page, Presence, Quarantine, RecordFeed, Snapshot, StoreError,
+        ActivateError, Append, AppendError, Census, Closing, Deployment, EventStore, FeedError, Freshness,
+        Page, Presence, Quarantine, Reach, RecordFeed, Scan, Snapshot, StoreError,
     },
 };
 
@@ -386,8 +386,22 @@ impl EventStore for JetStreamStore {
         let until = self.until(CALL_WAIT)?;
         self.unless_closed(async {
             let context = self.context(actor.context(), until).await?;
-            let subject = self.names.snapshot(actor);
-            snapshots::load(&context.snapshots, &self.links, &subject, until).await
+            let places = self.names.snapshots(actor);
+            snapshots::load(&context.snapshots, &self.links, &places, None, until).await
+        })
+        .await
+    }
+
+    async fn snapshot(
+        &self,
+        actor: &Address,
+        key: &Digest,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let until = self.until(CALL_WAIT)?;
+        self.unless_closed(async {
+            let context = self.context(actor.context(), until).await?;
+            let places = self.names.snapshots(actor);
+            snapshots::load(&context.snapshots, &self.links, &places, Some(key), until).await
         })
         .await
     }
@@ -402,8 +416,8 @@ impl EventStore for JetStreamStore {
         }
         self.unless_closed(async {
             let context = self.context(actor.context(), until).await?;
-            let subject = self.names.snapshot(actor);
-            snapshots::save(&context.snapshots, &self.links, &subject, snapshot, until).await
+            let places = self.names.snapshots(actor);
+            snapshots::save(&context.snapshots, &self.links, &places, snapshot, until).await
         })
         .await
     }
@@ -411,8 +425,9 @@ impl EventStore for JetStreamStore {
     async fn forget_snapshot(&self, actor: &Address) -> Result<(), StoreError> {
         let until = self.until(CALL_WAIT)?;
         self.unless_closed(async {
-            self.context(actor.context(), until).await?;
-            snapshots::forget(&self.links, &self.names.snapshot(actor), until).await
+            let context = self.context(actor.context(), until).await?;
+            let places = self.names.snapshots(actor);
+            snapshots::forget(&context.snapshots, &self.links, &places, until).await
         })
         .await
     }
@@ -476,6 +491,31 @@ impl EventStore for JetStreamStore {
         }
         let closed = self.closed.clone();
         Ok(feed::open(&self.links.reading, &self.names, context, after, closed))
+    }
+
+    async fn scan(&self, context: &str, from: &Reach) -> Result<Scan, FeedError> {
+        let until = self.until(CALL_WAIT)?;
+        let partitions = self.names.partitions() as usize;
+        if !from.0.is_empty() && from.0.len() != partitions {
+            let found = from.0.len();
+            return Err(FeedError::Cursor(format!(
+                "what was read of this store is {partitions} positions; {found} were given: they are another store's"
+            )));
+        }
+        let streams = self.unless_closed(self.context(context, until)).await?;
+        let ends = (0_u32..).zip(&streams.log).map(|(partition, log)| {
+            let filter = self.names.log_filter(context, partition);
+            async move { log.tail(&self.links, &filter, until).await.map(Position) }
+        });
+        let ends = self.unless_closed(futures::future::try_join_all(ends)).await?;
+        let after = if from.0.is_empty() { vec![Position(0); partitions] } else { from.0.clone() };
+        if let Some((after, end)) = after.iter().zip(&ends).find(|(after, end)| after > end) {
+            return Err(FeedError::Cursor(format!(
+                "a partition was read up to {after} and ends at {end}: records that were there are gone, or it was another store's"
+            )));
+        }
+        let closed = self.closed.clone();
+        Ok(feed::scan(&self.links.reading, &self.names, context, &after, Reach(ends), closed))
     }
 
     async fn put_blob(&self, bytes: Bytes) -> Result<Digest, StoreError> {

@@ -79,6 +79,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("jetstream.note-repaired", "a release: `damage::jetstream::*`"),
     ("jetstream.release", "a release: `damage::jetstream::*`"),
     ("jetstream.ask-gone", "an audit: `damage::jetstream::*`"),
+    ("jetstream.scan", "a scan: `jetstream::conformance::*`"),
+    ("jetstream.scan-page", "a scan: `jetstream::conformance::*`"),
 ];
 
 /// Steps at which a host on three replicas dies in a short run.

@@ -104,7 +104,7 @@ pub(super) async fn a_foreign_cursor_is_refused(subject: Arc<dyn Subject>) {
 }
 
 /// Writes `each` records to each of `actors` actors, all actors at once.
-async fn interleaved(
+pub(super) async fn interleaved(
     store: &Arc<dyn EventStore>,
     actors: usize,
     each: usize,

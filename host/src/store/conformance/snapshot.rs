@@ -1,4 +1,5 @@
-//! Snapshots are a cache: never of other code, never older than what was there.
+//! Snapshots are a cache: never of other code, never older than what was there of the same code;
+//! two codes keep theirs side by side.
 
 use std::sync::Arc;
 
@@ -49,6 +50,42 @@ pub(super) async fn other_code_replaces_a_newer_snapshot(subject: Arc<dyn Subjec
     store.save_snapshot(&actor, old).await.unwrap();
     store.save_snapshot(&actor, new.clone()).await.unwrap();
     assert_eq!(store.snapshot(&actor, &new.key).await.unwrap(), Some(new));
+}
+
+pub(super) async fn two_codes_keep_their_snapshots(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let (actor, other) = (account("alice.*"), account("alice"));
+    let old = of("old code", 3, "old");
+    store.save_snapshot(&actor, old.clone()).await.unwrap();
+    assert_eq!(store.newest_snapshot(&other).await.unwrap(), None);
+    let new = of("new code", 4, "new");
+    store.save_snapshot(&actor, new.clone()).await.unwrap();
+    // Both go on, each for itself.
+    let (later, older) = (of("old code", 9, "later"), of("new code", 2, "older"));
+    store.save_snapshot(&actor, later.clone()).await.unwrap();
+    store.save_snapshot(&actor, older).await.unwrap();
+    assert_eq!(store.snapshot(&actor, &later.key).await.unwrap(), Some(later.clone()));
+    assert_eq!(store.snapshot(&actor, &new.key).await.unwrap(), Some(new));
+    assert_eq!(store.newest_snapshot(&actor).await.unwrap(), Some(later));
+    store.forget_snapshot(&actor).await.unwrap();
+    assert_eq!(store.newest_snapshot(&actor).await.unwrap(), None);
+    assert_eq!(store.snapshot(&actor, &old.key).await.unwrap(), None);
+}
+
+pub(super) async fn a_third_code_pushes_out_what_stands_lower(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let actor = account("alice");
+    let (low, high) = (of("first", 5, "low"), of("second", 8, "high"));
+    store.save_snapshot(&actor, low.clone()).await.unwrap();
+    store.save_snapshot(&actor, high.clone()).await.unwrap();
+    let third = of("third", 1, "third");
+    store.save_snapshot(&actor, third.clone()).await.unwrap();
+    assert_eq!(store.snapshot(&actor, &low.key).await.unwrap(), None);
+    assert_eq!(store.snapshot(&actor, &high.key).await.unwrap(), Some(high.clone()));
+    assert_eq!(store.snapshot(&actor, &third.key).await.unwrap(), Some(third.clone()));
+    store.save_snapshot(&actor, of("first", 5, "again")).await.unwrap();
+    assert_eq!(store.snapshot(&actor, &third.key).await.unwrap(), None);
+    assert_eq!(store.newest_snapshot(&actor).await.unwrap(), Some(high));
 }
 
 pub(super) async fn a_too_large_snapshot_is_refused(subject: Arc<dyn Subject>) {

@@ -14,7 +14,7 @@ pub(super) fn census(db: &Connection, context: &str) -> Result<Census> {
     strangers(db, context, &mut census)?;
     orphans(db, &mut census)?;
     let mut statement = db.prepare(
-        "SELECT a.context, a.aggregate, a.token FROM snapshots s JOIN actors a ON a.id = s.actor
+        "SELECT DISTINCT a.context, a.aggregate, a.token FROM snapshots s JOIN actors a ON a.id = s.actor
          WHERE a.context = ?1 AND NOT EXISTS (SELECT 1 FROM records WHERE actor = a.id)",
     )?;
     let mut rows = statement.query([context])?;

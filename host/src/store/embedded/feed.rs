@@ -1,4 +1,4 @@
-//! A context's feed: pages of what is there, then what comes.
+//! A context's feed: pages of what is there, then what comes; and a scan: the pages alone.
 //!
 //! There is one writer, so records become visible in the order of their positions, and a position
 //! is all that a reader must remember.
@@ -12,7 +12,7 @@ use super::{queries, readers::Readers};
 use crate::{
     record::Position,
     step::step,
-    store::{FeedError, FeedRecord, RecordFeed, StoreError},
+    store::{FeedError, FeedRecord, Reach, RecordFeed, Scan, Scanned, StoreError},
 };
 
 /// A reader of the feed.
@@ -22,7 +22,7 @@ struct Reader {
     context: String,
     /// Everything up to here was given or is in `page`.
     through: Position,
-    page: VecDeque<FeedRecord>,
+    page: VecDeque<Scanned>,
     failed: bool,
 }
 
@@ -62,6 +62,11 @@ fn parse(cursor: &str, last: Position) -> Result<Position, FeedError> {
             "`{cursor}` is not a cursor of this store: expected a whole number"
         ))
     })?;
+    known(position, last)
+}
+
+/// The position, if it is one of this store.
+fn known(position: Position, last: Position) -> Result<Position, FeedError> {
     if position > last {
         return Err(FeedError::Cursor(format!(
             "the cursor {position} lies behind the last record of this store, {last}: it comes \
@@ -71,11 +76,46 @@ fn parse(cursor: &str, last: Position) -> Result<Position, FeedError> {
     Ok(position)
 }
 
+/// Begins a scan behind `from`.
+pub(super) fn scan(
+    readers: Arc<Readers>,
+    committed: &watch::Receiver<Position>,
+    context: &str,
+    from: &Reach,
+) -> Result<Scan, FeedError> {
+    let last = *committed.borrow();
+    let through = match from.0.as_slice() {
+        [] => Position(0),
+        [position] => known(*position, last)?,
+        more => {
+            let found = more.len();
+            return Err(FeedError::Cursor(format!(
+                "what was read of this store is one position; {found} were given: they are another store's"
+            )));
+        }
+    };
+    let state = (readers, context.to_owned(), through);
+    let pages = stream::try_unfold(state, move |(readers, context, mut through)| async move {
+        while through < last {
+            let (name, after) = (context.clone(), through);
+            let page = move |db: &_| queries::scan(db, &name, after, last);
+            let (records, reached) = readers.query(page).await?;
+            through = reached;
+            if !records.is_empty() {
+                return Ok(Some((records, (readers, context, through))));
+            }
+        }
+        Ok(None)
+    });
+    let about = last.0 - through.0;
+    Ok(Scan { end: Reach(vec![last]), about, pages: pages.boxed() })
+}
+
 impl Reader {
     async fn record(&mut self) -> Result<FeedRecord, StoreError> {
         loop {
-            if let Some(record) = self.page.pop_front() {
-                return Ok(record);
+            if let Some(Scanned { actor, stored, .. }) = self.page.pop_front() {
+                return Ok(FeedRecord { cursor: stored.position.to_string(), actor, stored });
             }
             let last = *self.committed.borrow_and_update();
             if last <= self.through {
@@ -85,7 +125,7 @@ impl Reader {
                 continue;
             }
             let (context, through) = (self.context.clone(), self.through);
-            let page = move |db: &_| queries::feed(db, &context, through, last);
+            let page = move |db: &_| queries::scan(db, &context, through, last);
             let (records, through) = self.readers.query(page).await?;
             self.through = through;
             self.page = records.into();

@@ -9,7 +9,7 @@ use super::session::number;
 use crate::{
     address::{Address, decode_id},
     record::{Position, Stored},
-    store::{Deployment, FeedRecord, Page, Quarantine, Snapshot},
+    store::{Deployment, Page, Quarantine, Scanned, Snapshot},
 };
 
 /// Most records of a page.
@@ -56,13 +56,23 @@ pub(super) fn head(db: &Connection, actor: &Address) -> Result<Position> {
     Ok(statement.query_row(key(actor), |row| position(row, 0))?)
 }
 
-pub(super) fn snapshot(db: &Connection, actor: &Address) -> Result<Option<Snapshot>> {
+/// The newest snapshot, of the code `made_by` if that is asked for.
+pub(super) fn snapshot(
+    db: &Connection,
+    actor: &Address,
+    made_by: Option<Digest>,
+) -> Result<Option<Snapshot>> {
     let mut statement = db.prepare_cached(concat!(
         "SELECT position, bytes, key FROM snapshots WHERE actor = ",
-        actor_id!()
+        actor_id!(),
+        " AND (?4 IS NULL OR key = ?4) ORDER BY position DESC LIMIT 1"
     ))?;
+    let (context, aggregate, token) = key(actor);
+    let made_by = made_by.map(|digest| digest.as_bytes().to_vec());
     let found = statement
-        .query_row(key(actor), |row| Ok((stored(row)?, row.get::<_, Vec<u8>>(2)?)))
+        .query_row(params![context, aggregate, token, made_by], |row| {
+            Ok((stored(row)?, row.get::<_, Vec<u8>>(2)?))
+        })
         .optional()?;
     // A key that is no digest is no code's.
     Ok(found.and_then(|(stored, key)| {
@@ -112,12 +122,12 @@ pub(super) fn actors(
 
 /// Records of a context behind `after` up to `until`, and how far they reach: all of the context's
 /// records up to there are among them.
-pub(super) fn feed(
+pub(super) fn scan(
     db: &Connection,
     context: &str,
     after: Position,
     until: Position,
-) -> Result<(Vec<FeedRecord>, Position)> {
+) -> Result<(Vec<Scanned>, Position)> {
     let until = until.0.min(after.0.saturating_add(FEED_WINDOW));
     let mut statement = db.prepare_cached(
         "SELECT r.position, r.bytes, a.context, a.aggregate, a.token
@@ -126,7 +136,7 @@ pub(super) fn feed(
     )?;
     let mut rows = statement.query(params![number(after.0), number(until), context])?;
     let mut room = Room::default();
-    let mut records: Vec<FeedRecord> = Vec::new();
+    let mut records: Vec<Scanned> = Vec::new();
     while let Some(row) = rows.next()? {
         if !room.admits(row.get_ref(1)?.as_bytes()?.len()) {
             let through = records.last().map_or(after, |last| last.stored.position);
@@ -134,10 +144,7 @@ pub(super) fn feed(
         }
         let stored = stored(row)?;
         match address(row, 2)? {
-            Some(actor) => {
-                let cursor = stored.position.to_string();
-                records.push(FeedRecord { cursor, actor, stored });
-            }
+            Some(actor) => records.push(Scanned { partition: 0, actor, stored }),
             None => tracing::warn!(position = %stored.position, "not the record of an actor"),
         }
     }

@@ -14,7 +14,17 @@ use crate::{step::step, store::StoreError};
 const APPLICATION_ID: i64 = 0x6165_7468;
 
 /// Number of the schema below.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+
+/// What makes a store of version 1 one of version 2: an actor had one snapshot, of any code.
+const FROM_1: &str = "
+    ALTER TABLE snapshots RENAME TO snapshots_1;
+    CREATE TABLE snapshots(
+        actor INTEGER NOT NULL, key BLOB NOT NULL,
+        position INTEGER NOT NULL, bytes BLOB NOT NULL, UNIQUE(actor, key)) STRICT;
+    INSERT INTO snapshots SELECT actor, key, position, bytes FROM snapshots_1;
+    DROP TABLE snapshots_1;
+";
 
 /// `records` first of all: its key is the position, which `AUTOINCREMENT` never gives twice; an
 /// index over it by `actor` is one by (actor, position), since a SQLite index ends with the key.
@@ -40,8 +50,8 @@ const SCHEMA: &str = "
         actor INTEGER NOT NULL, fingerprint INTEGER NOT NULL, position INTEGER NOT NULL,
         PRIMARY KEY(actor, fingerprint, position)) STRICT, WITHOUT ROWID;
     CREATE TABLE snapshots(
-        actor INTEGER PRIMARY KEY,
-        position INTEGER NOT NULL, key BLOB NOT NULL, bytes BLOB NOT NULL) STRICT;
+        actor INTEGER NOT NULL, key BLOB NOT NULL,
+        position INTEGER NOT NULL, bytes BLOB NOT NULL, UNIQUE(actor, key)) STRICT;
     CREATE TABLE deployments(
         context TEXT NOT NULL, number INTEGER NOT NULL, body TEXT NOT NULL,
         PRIMARY KEY(context, number)) STRICT, WITHOUT ROWID;
@@ -108,8 +118,8 @@ impl Place {
             ],
         )?;
         set_all(db, COMMON)?;
-        let new = is_new(db)?;
-        if new {
+        let found = found(db)?;
+        if found.is_none() {
             // Before the file becomes a WAL file, which fixes it.
             set_all(db, &[("page_size", 4096)])?;
         }
@@ -121,11 +131,14 @@ impl Place {
                 ("journal_size_limit", 64 << 20),
             ],
         )?;
-        if new {
-            let make = format!(
-                "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id={APPLICATION_ID}; \
-                 PRAGMA user_version={SCHEMA_VERSION}; COMMIT"
-            );
+        let change = match found {
+            None => Some(format!("{SCHEMA} PRAGMA application_id={APPLICATION_ID};")),
+            Some(1) => Some(FROM_1.to_owned()),
+            Some(_) => None,
+        };
+        if let Some(change) = change {
+            let make =
+                format!("BEGIN IMMEDIATE; {change} PRAGMA user_version={SCHEMA_VERSION}; COMMIT");
             step!("embedded.make-tables", db.execute_batch(&make))?;
         }
         db.set_prepared_statement_cache_capacity(64);
@@ -167,16 +180,16 @@ pub(super) fn fold_log(db: &Connection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the file has no content yet.
+/// The version of the store in the file; none if it has no content yet.
 ///
 /// # Errors
 /// If it is no store, or one of a newer build.
-fn is_new(db: &Connection) -> anyhow::Result<bool> {
+fn found(db: &Connection) -> anyhow::Result<Option<i64>> {
     let number = |pragma: &str| db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0));
     let application: i64 = number("application_id")?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application == 0 && tables == 0 {
-        return Ok(true);
+        return Ok(None);
     }
     anyhow::ensure!(
         application == APPLICATION_ID,
@@ -185,11 +198,11 @@ fn is_new(db: &Connection) -> anyhow::Result<bool> {
     );
     let version: i64 = number("user_version")?;
     anyhow::ensure!(
-        version == SCHEMA_VERSION,
+        (1..=SCHEMA_VERSION).contains(&version),
         "the store has schema version {version}; this build knows {SCHEMA_VERSION}; use the aether \
          that wrote it, or a newer one"
     );
-    Ok(false)
+    Ok(Some(version))
 }
 
 fn expect_wal(db: &Connection, pragma: &str) -> anyhow::Result<()> {

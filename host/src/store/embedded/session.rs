@@ -21,13 +21,13 @@ const REMEMBERED_ACTORS: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 /// A change that is no append. Each may be made twice without harm.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// Keeps a snapshot, unless there is a newer one of the same code.
+    /// Keeps a snapshot, unless there is a newer one of the same code; a third code's goes.
     Snapshot { actor: Address, snapshot: Snapshot },
     /// Keeps a blob.
     Blob { digest: Digest, bytes: Bytes },
     /// Adds a deployment, if its number is the next one of its context.
     Activate { context: String, number: u64, body: String },
-    /// Removes an actor's snapshot.
+    /// Removes an actor's snapshots.
     ForgetSnapshot { actor: Address },
     /// Marks an actor, unless its mark tells as much. The text is the mark as it is written.
     Quarantine { actor: Address, mark: Quarantine, text: String },
@@ -135,18 +135,7 @@ impl Session {
     /// Makes a change; the answer is whether it was made.
     pub(super) fn change(&mut self, change: &Change) -> Result<bool> {
         match change {
-            Change::Snapshot { actor, snapshot } => {
-                let id = self.known(actor)?;
-                let mut upsert = self.db.prepare_cached(
-                    "INSERT INTO snapshots VALUES(?1, ?2, ?3, ?4) ON CONFLICT(actor) DO UPDATE
-                     SET position = excluded.position, key = excluded.key, bytes = excluded.bytes
-                     WHERE key != excluded.key OR position <= excluded.position",
-                )?;
-                let (position, key) = (number(snapshot.position.0), snapshot.key);
-                let row = params![id, position, key.as_bytes(), &*snapshot.bytes];
-                step!("embedded.upsert-snapshot", upsert.execute(row))?;
-                Ok(true)
-            }
+            Change::Snapshot { actor, snapshot } => self.keep_snapshot(actor, snapshot),
             Change::Blob { digest, bytes } => {
                 let mut insert =
                     self.db.prepare_cached("INSERT OR IGNORE INTO blobs VALUES(?1, ?2)")?;
@@ -181,7 +170,7 @@ impl Session {
                 let Some(actor) = self.actor(actor)? else { return Ok(false) };
                 let mut delete =
                     self.db.prepare_cached("DELETE FROM snapshots WHERE actor = ?1")?;
-                Ok(step!("embedded.delete-snapshot", delete.execute([actor.id]))? == 1)
+                Ok(step!("embedded.delete-snapshot", delete.execute([actor.id]))? > 0)
             }
             Change::Release { actor, mark } => {
                 let Some(actor) = self.actor(actor)? else { return Ok(false) };
@@ -199,6 +188,25 @@ impl Session {
             }
             Change::Nothing => Ok(true),
         }
+    }
+
+    fn keep_snapshot(&mut self, actor: &Address, snapshot: &Snapshot) -> Result<bool> {
+        let id = self.known(actor)?;
+        let mut upsert = self.db.prepare_cached(
+            "INSERT INTO snapshots VALUES(?1, ?2, ?3, ?4) ON CONFLICT(actor, key) DO UPDATE
+             SET position = excluded.position, bytes = excluded.bytes
+             WHERE position <= excluded.position",
+        )?;
+        let (position, key) = (number(snapshot.position.0), snapshot.key);
+        let row = params![id, key.as_bytes(), position, &*snapshot.bytes];
+        step!("embedded.upsert-snapshot", upsert.execute(row))?;
+        let mut others = self.db.prepare_cached(
+            "DELETE FROM snapshots WHERE actor = ?1 AND key != ?2 AND key !=
+             (SELECT key FROM snapshots WHERE actor = ?1 AND key != ?2
+              ORDER BY position DESC LIMIT 1)",
+        )?;
+        step!("embedded.prune-snapshots", others.execute(params![id, key.as_bytes()]))?;
+        Ok(true)
     }
 
     /// Position of `append` if it is stored: the record behind the expected one, with the same

@@ -88,7 +88,7 @@ async fn every_connection_has_the_settings_that_the_promise_needs() {
         assert_eq!(number(&writer, "synchronous"), 2);
         assert_eq!(number(&writer, "wal_autocheckpoint"), 16_000);
         assert_eq!(number(&writer, "page_size"), 4096);
-        assert_eq!(number(&writer, "user_version"), 1);
+        assert_eq!(number(&writer, "user_version"), 2);
         let reader = place.open_reader().unwrap();
         assert_eq!(number(&reader, "query_only"), 1);
         assert!(reader.execute("DELETE FROM records", []).is_err());
@@ -106,14 +106,40 @@ async fn files_of_others_and_of_newer_builds_are_refused_and_left_alone() {
 
     let newer = Folder::new();
     newer.store().await.close().await;
-    newer.sqlite().execute_batch("PRAGMA user_version = 2").unwrap();
+    newer.sqlite().execute_batch("PRAGMA user_version = 3").unwrap();
     let error = newer.open().await.unwrap_err().to_string();
-    assert!(error.contains("version 2") && error.contains("knows 1"), "{error}");
+    assert!(error.contains("version 3") && error.contains("knows 2"), "{error}");
 
     let garbage = Folder::new();
     std::fs::write(garbage.0.path().join("store.db"), vec![7; 8192]).unwrap();
     let error = garbage.open().await.unwrap_err().to_string();
     assert!(error.contains("not a database"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_of_version_1_keeps_its_snapshots() {
+    let folder = Folder::new();
+    let (alice, key) = (actor("alice"), Digest::of("code"));
+    let snapshot = Snapshot { key, position: Position(1), bytes: Bytes::from_static(b"state") };
+    let store = folder.store().await;
+    store.append(append(&alice, Position(0), 1)).await.unwrap();
+    store.save_snapshot(&alice, snapshot.clone()).await.unwrap();
+    store.close().await;
+    let as_it_was = "
+        CREATE TABLE old(
+            actor INTEGER PRIMARY KEY,
+            position INTEGER NOT NULL, key BLOB NOT NULL, bytes BLOB NOT NULL) STRICT;
+        INSERT INTO old SELECT actor, position, key, bytes FROM snapshots;
+        DROP TABLE snapshots; ALTER TABLE old RENAME TO snapshots; PRAGMA user_version = 1;
+    ";
+    folder.sqlite().execute_batch(as_it_was).unwrap();
+    for _ in 0..2 {
+        let store = folder.store().await;
+        assert_eq!(store.snapshot(&alice, &key).await.unwrap(), Some(snapshot.clone()));
+        let other = Snapshot { key: Digest::of("other"), ..snapshot.clone() };
+        store.save_snapshot(&alice, other).await.unwrap();
+        store.close().await;
+    }
 }
 
 #[tokio::test]

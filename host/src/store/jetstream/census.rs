@@ -2,7 +2,11 @@
 
 use std::{collections::HashSet, time::Instant};
 
-use super::{contexts::Context, layout::Names, read::Links};
+use super::{
+    contexts::Context,
+    layout::{Names, SECOND_PLACE},
+    read::Links,
+};
 use crate::{
     address::{Address, decode_id},
     store::{Census, MAX_STRAYS, StoreError, Stray},
@@ -50,6 +54,7 @@ pub(super) async fn census(
     }
     census.strays.sort_by(|a, b| a.place.cmp(&b.place));
     census.unlogged.sort();
+    census.unlogged.dedup();
     Ok(census)
 }
 
@@ -70,6 +75,6 @@ fn belongs(names: &Names, subject: &str) -> Result<Address, String> {
 /// The actor whose snapshot has this subject.
 fn actor(subject: &str, context: &str) -> Option<Address> {
     let mut tokens = subject.rsplit('.');
-    let id = decode_id(tokens.next()?).ok()?;
+    let id = decode_id(tokens.next()?.trim_end_matches(SECOND_PLACE)).ok()?;
     Address::new(context, tokens.next()?, &id).ok()
 }

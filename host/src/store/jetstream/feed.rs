@@ -1,4 +1,5 @@
-//! A context's records in order per actor: one ordered consumer per partition, merged.
+//! A context's records in order per actor: one ordered consumer per partition, merged; for a feed,
+//! which goes on, and for a scan, which ends.
 //!
 //! The cursor holds, per partition, the number of the last record that was given, so a feed goes
 //! on exactly behind any record. A consumer is a passing thing: when the connection or the server
@@ -14,8 +15,8 @@ use async_nats::jetstream::{
     consumer::{DeliverPolicy, pull},
 };
 use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
+    FutureExt, StreamExt,
+    stream::{self, BoxStream, Fuse},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ use crate::{
     clock,
     record::{Position, Stored},
     step::step,
-    store::{FeedRecord, StoreError},
+    store::{FeedRecord, Reach, Scan, Scanned, StoreError},
 };
 
 /// How long a partition may be unreachable before the feed ends with an error, so that its
@@ -35,6 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pause after a consumer failed.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Most records of a page of a scan.
+const PAGE: usize = 512;
+
+/// Bytes from which on a page of a scan takes no more records.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Longest wait for an answer about a consumer.
 const TRY: Duration = Duration::from_secs(3);
@@ -50,17 +57,8 @@ pub(super) fn open(
     after: Vec<u64>,
     closed: CancellationToken,
 ) -> BoxStream<'static, Result<FeedRecord, StoreError>> {
-    let mut js = jetstream::new(link.client().clone());
-    js.set_timeout(TRY);
-    let partitions = (0_u32..).zip(&after).map(|(partition, after)| Partition {
-        js: js.clone(),
-        losses: link.losses(),
-        index: partition as usize,
-        stream: names.log_stream(context, partition),
-        filter: names.log_filter(context, partition),
-        last: *after,
-        messages: None,
-    });
+    let bounds = after.iter().map(|after| (*after, u64::MAX));
+    let partitions = partitions(link, names, context, bounds);
     let merged = stream::select_all(partitions.map(|partition| partition.records().boxed()));
     let state = (after, false);
     merged
@@ -83,6 +81,86 @@ pub(super) fn open(
         .boxed()
 }
 
+/// The records of `context` behind `after` up to `end`, page by page.
+pub(super) fn scan(
+    link: &Link,
+    names: &Names,
+    context: &str,
+    after: &[Position],
+    end: Reach,
+    closed: CancellationToken,
+) -> Scan {
+    let bounds = after.iter().zip(&end.0).map(|(after, end)| (after.0, end.0));
+    let about = bounds.clone().map(|(after, end)| end.saturating_sub(after)).sum();
+    let partitions = partitions(link, names, context, bounds);
+    let pages = stream::select_all(partitions.map(|partition| pages(partition.records().boxed())));
+    let cut = closed.cancelled_owned();
+    let cut = cut.map(|()| Err(StoreError("the store was closed".to_owned())));
+    let pages = pages.take_until(cut.boxed());
+    // A scan that ends early must not look like one that has read everything.
+    let pages = stream::unfold(Some(pages), |pages| async move {
+        let mut pages = pages?;
+        match step!("jetstream.scan", pages.next().await) {
+            Some(page) => {
+                let go_on = page.is_ok().then_some(pages);
+                Some((page, go_on))
+            }
+            None => pages.take_result().map(|cut| (cut, None)),
+        }
+    });
+    Scan { end, about, pages: pages.boxed() }
+}
+
+/// What `records` gives, many at a time: as many as are there.
+fn pages(
+    records: BoxStream<'static, Item>,
+) -> BoxStream<'static, Result<Vec<Scanned>, StoreError>> {
+    let state = (records.fuse(), None);
+    let page = |(mut records, failed): (Fuse<BoxStream<'static, Item>>, _)| async move {
+        if let Some(error) = failed {
+            return Some((Err(error), (records, None)));
+        }
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        let mut next = step!("jetstream.scan-page", records.next().await);
+        while let Some(item) = next {
+            let (partition, actor, stored) = match item {
+                Ok(record) => record,
+                Err(error) if page.is_empty() => return Some((Err(error), (records, None))),
+                Err(error) => return Some((Ok(page), (records, Some(error)))),
+            };
+            bytes += stored.bytes.len();
+            page.push(Scanned { partition, actor, stored });
+            if page.len() >= PAGE || bytes >= PAGE_BYTES {
+                break;
+            }
+            next = records.next().now_or_never().flatten();
+        }
+        (!page.is_empty()).then_some((Ok(page), (records, None)))
+    };
+    stream::unfold(state, page).boxed()
+}
+
+/// The readers of all partitions between these numbers.
+fn partitions(
+    link: &Link,
+    names: &Names,
+    context: &str,
+    bounds: impl Iterator<Item = (u64, u64)>,
+) -> impl Iterator<Item = Partition> {
+    let mut js = jetstream::new(link.client().clone());
+    js.set_timeout(TRY);
+    (0_u32..).zip(bounds).map(move |(partition, (last, until))| Partition {
+        js: js.clone(),
+        losses: link.losses(),
+        index: partition as usize,
+        stream: names.log_stream(context, partition),
+        filter: names.log_filter(context, partition),
+        last,
+        until,
+        messages: None,
+    })
+}
+
 /// The last number of each partition in a cursor; nothing if it is none of `partitions`.
 pub(super) fn decode(cursor: &str, partitions: u32) -> Option<Vec<u64>> {
     let seen: Vec<u64> = cursor.split('.').map(|n| n.parse().ok()).collect::<Option<_>>()?;
@@ -102,6 +180,8 @@ struct Partition {
     filter: String,
     /// Number of the last record that was given.
     last: u64,
+    /// Number of the record behind which it ends.
+    until: u64,
     messages: Option<pull::Ordered>,
 }
 
@@ -109,17 +189,18 @@ impl Partition {
     fn records(self) -> impl futures::Stream<Item = Item> {
         stream::unfold(Some(self), |partition| async move {
             let mut partition = partition?;
-            let item = partition.record().await;
+            let item = partition.record().await?;
             let go_on = item.is_ok().then_some(partition);
             Some((item, go_on))
         })
     }
 
-    async fn record(&mut self) -> Item {
+    /// The next record; none if it has come to its end.
+    async fn record(&mut self) -> Option<Item> {
         let mut trouble: Option<Instant> = None;
-        loop {
+        while self.last < self.until {
             let failure = match self.message().await {
-                Ok(Some((actor, stored))) => return Ok((self.index, actor, stored)),
+                Ok(Some((actor, stored))) => return Some(Ok((self.index, actor, stored))),
                 Ok(None) => continue,
                 Err(failure) => failure,
             };
@@ -127,11 +208,13 @@ impl Partition {
             let since = *trouble.get_or_insert_with(clock::now);
             if clock::now().duration_since(since) > PATIENCE {
                 let stream = &self.stream;
-                return Err(StoreError(format!("the feed of `{stream}` is broken: {failure}")));
+                let error = format!("the feed of `{stream}` is broken: {failure}");
+                return Some(Err(StoreError(error)));
             }
             tracing::debug!(stream = self.stream, failure, "the feed begins anew");
             tokio::time::sleep(PAUSE).await;
         }
+        None
     }
 
     /// The next message, if it is a record that was not given before.
@@ -142,11 +225,16 @@ impl Partition {
             self.messages = Some(consume(js, &self.stream, &self.filter, self.last).await?);
         }
         let Some(messages) = &mut self.messages else { return Ok(None) };
+        // A feed waits for what comes; what a scan waits for is there.
+        let (is_due, due) = (self.until < u64::MAX, clock::now() + PATIENCE);
         let message = step!(
             "jetstream.feed",
             tokio::select! {
                 message = messages.next() => message,
                 Ok(()) = self.losses.changed() => return Err("the connection was lost".to_owned()),
+                () = tokio::time::sleep_until(due.into()), if is_due => {
+                    return Err(format!("nothing came for {PATIENCE:?}"));
+                }
             }
         );
         let message = match message {

@@ -7,7 +7,7 @@
 //! | `PREFIX_BLOBS` | `PREFIX.blob.*.*`, `PREFIX.fence` | models and components in parts |
 //! | `PREFIX_HOSTS` | `PREFIX.host.>` | the hosts that live, for 15 s |
 //! | `PREFIX_LOG_CONTEXT_P` | `PREFIX.log.CONTEXT.P.*.*`, `PREFIX.fence.CONTEXT.P` | records |
-//! | `PREFIX_SNAP_CONTEXT` | `PREFIX.snap.CONTEXT.*.*` | the newest snapshot per actor |
+//! | `PREFIX_SNAP_CONTEXT` | `PREFIX.snap.CONTEXT.*.*` | two snapshots per actor, of two codes |
 //!
 //! No two names can be the same: a context has no `_` and no upper-case letter, so a name read
 //! from its end has one meaning, whatever the prefix.
@@ -29,6 +29,9 @@ pub(super) const FENCE_TTL: &str = "5s";
 
 /// Most partitions of a context: each is a stream of its own with its own files.
 pub(super) const MAX_PARTITIONS: u32 = 256;
+
+/// What the token of an actor's second snapshot ends with, which no id's does.
+pub(super) const SECOND_PLACE: char = '=';
 
 const NANOS_PER_S: u64 = 1_000_000_000;
 
@@ -159,9 +162,12 @@ impl Names {
         format!("{}.fence.{context}.{partition}", self.prefix)
     }
 
-    pub(super) fn snapshot(&self, actor: &Address) -> String {
+    /// The two places of an actor's snapshots. No id's token ends with the mark of the second.
+    pub(super) fn snapshots(&self, actor: &Address) -> [String; 2] {
         let (context, aggregate) = (actor.context(), actor.aggregate());
-        format!("{}.snap.{context}.{aggregate}.{}", self.prefix, actor.id_token())
+        let first = format!("{}.snap.{context}.{aggregate}.{}", self.prefix, actor.id_token());
+        let second = format!("{first}{SECOND_PLACE}");
+        [first, second]
     }
 
     /// Subjects of all snapshots of a context.

@@ -189,6 +189,43 @@ impl Source {
         }
     }
 
+    /// The newest message of each of `subjects`, from any replica.
+    pub(super) async fn newest_of(
+        &self,
+        links: &Links,
+        subjects: &[String],
+        until: Instant,
+    ) -> Result<Vec<Found>, StoreError> {
+        let query = json!({ "multi_last": subjects, "batch": subjects.len() });
+        Ok(self.batch(links, &query, until).await?.messages)
+    }
+
+    /// The number of the newest message whose subject `filter` takes, at least as new as any
+    /// acknowledged before the call, as the stream's leader has it; 0 = there is none.
+    pub(super) async fn tail(
+        &self,
+        links: &Links,
+        filter: &str,
+        until: Instant,
+    ) -> Result<u64, StoreError> {
+        self.led(links, until).await?;
+        let found = self.original(links, &json!({ "last_by_subj": filter }), until).await?;
+        Ok(found.map_or(0, |found| found.sequence))
+    }
+
+    /// Waits until who answers for the stream's leader has all that was acknowledged before: one
+    /// that was voted out has not.
+    async fn led(&self, links: &Links, until: Instant) -> Result<(), StoreError> {
+        let fence = self.fenced(links, until).await?;
+        let mut pauses = Pauses::until(until);
+        while fence > 0 && self.end(links, until).await? < fence {
+            if !pauses.wait().await {
+                return Err(lagging(&self.stream));
+            }
+        }
+        Ok(())
+    }
+
     /// The number of the newest message of `subject`, as [`Self::last`]; 0 = there is none.
     /// Without replicas the leader alone answers, whatever becomes of the stream's settings.
     pub(super) async fn head(
@@ -266,14 +303,7 @@ impl Source {
         from: u64,
         until: Instant,
     ) -> Result<Batch, StoreError> {
-        let fence = self.fenced(links, until).await?;
-        let mut pauses = Pauses::until(until);
-        // A leader that was voted out does not have the fence.
-        while fence > 0 && self.end(links, until).await? < fence {
-            if !pauses.wait().await {
-                return Err(lagging(&self.stream));
-            }
-        }
+        self.led(links, until).await?;
         let mut batch = Batch::default();
         let (mut next, mut bytes) = (from.max(1), 0);
         while batch.messages.len() < PAGE && bytes < PAGE_BYTES {
