@@ -24,7 +24,7 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-co
 
 say = @printf '==> %s\n' $(1)
 
-.PHONY: help run test faults faults-long faults-neighbours attack fuzz check guests tools wasm-targets clean
+.PHONY: help run test faults faults-long faults-neighbours attack replay-rate fuzz check guests tools wasm-targets clean
 
 help: ## Show this list
 	@printf 'make TARGET, where TARGET is one of\n'
@@ -66,6 +66,11 @@ attack: tools guests ## Run the attacks on the faces in full: 9,000 connections,
 	$(call say,"attacking hosts over HTTP and NATS")
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_ATTACK=full \
 		cargo test --workspace --test integration -- --nocapture --test-threads 1 attackers::
+
+replay-rate: tools guests ## Measure shadow replay of a million events on both stores
+	$(call say,"writing and replaying a million events on each store")
+	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_REPLAY_EVENTS=1000000 \
+		cargo test --workspace --test integration -- --nocapture --test-threads 1 replay::rate
 
 fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS (20) from the seeds in fuzz/corpus
 	@command -v c++ >/dev/null || { \

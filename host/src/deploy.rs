@@ -9,6 +9,8 @@ pub mod gates;
 pub mod news;
 pub mod order;
 mod registry;
+pub mod replay;
+pub mod tally;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +32,7 @@ use crate::{
 pub use registry::{LoadError, Registry};
 
 /// A model with its components, compiled and checked against it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Candidate {
     /// The model's file name, for messages.
     pub file: String,

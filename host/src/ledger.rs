@@ -39,6 +39,12 @@ impl Ledger {
         entries.filter(move |(known, _)| *known == wanted).map(|(_, position)| *position)
     }
 
+    /// Its memory in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<(u64, Position)>()
+    }
+
     /// Whether every turn of the actor is known here.
     #[must_use]
     pub const fn is_complete(&self) -> bool {

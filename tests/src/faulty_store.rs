@@ -15,8 +15,8 @@ use aether::{
     address::Address,
     record::Position,
     store::{
-        ActivateError, Append, AppendError, Census, Closing, Deployment, EventStore, FeedError, Freshness,
-        Page, Presence, Quarantine, Reach, RecordFeed, Scan, Snapshot, StoreError,
+        ActivateError, Append, AppendError, Census, Closing, Deployment, EventStore, FeedError,
+        Freshness, Page, Presence, Quarantine, Reach, RecordFeed, Scan, Snapshot, StoreError,
     },
 };
 use aether_wit::Digest;

@@ -1,6 +1,6 @@
 //! What a candidate must pass before it is activated.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use aether_wit::{
     Model,
@@ -8,7 +8,11 @@ use aether_wit::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Candidate;
+use super::{
+    Candidate,
+    replay::{self, findings::DifferenceKind, report::Report},
+    tally::Tally,
+};
 use crate::scenario::{self, report};
 
 /// A check before activation, in their order.
@@ -109,23 +113,98 @@ pub async fn scenarios(candidate: &Candidate) -> Verdict {
     Verdict::refused(Gate::Scenarios, shown.lines().map(str::to_owned).collect())
 }
 
-/// What changed from the model of deployment `active` to that of `file`; refused if stored events
-/// or callers would not survive it.
+/// A model that is to follow another.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The file of the new one, for messages.
+    pub file: &'a str,
+    /// The model that is active.
+    pub old: &'a Model,
+    /// The number of its deployment.
+    pub active: u64,
+    /// The model that is to follow.
+    pub new: &'a Model,
+    /// What the new one cannot read of what is stored.
+    pub stored: &'a Tally,
+    /// Whether it is known to callers already: then what it takes back from them is only told.
+    pub again: bool,
+}
+
+/// What changes; refused if stored events or callers would not survive it.
 #[must_use]
-pub fn diff(file: &str, old: &Model, new: &Model, active: u64) -> Verdict {
-    let changes = diff::diff(old, new);
-    let line = |change: &diff::Change| {
+pub fn diff(step: &Step<'_>) -> Verdict {
+    let (mut lines, mut refused) = (Vec::new(), false);
+    let mut told: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let changes = diff::diff(step.old, step.new);
+    for change in &changes {
         let (line, column) = (change.at.line, change.at.column);
-        match change.side {
-            Side::New => format!("{file}:{line}:{column}: {change}"),
-            Side::Old => format!("deployment {active}, line {line}: {change}"),
+        let mut text = match change.side {
+            Side::New => format!("{}:{line}:{column}: {change}", step.file),
+            Side::Old => format!("deployment {}, line {line}: {change}", step.active),
+        };
+        if change.impact != Impact::Compatible {
+            let mut concerned = 0;
+            for event in &change.stored {
+                let key = (event.aggregate.clone(), event.event.clone());
+                if let Some(stored) = step.stored.get(&key) {
+                    told.insert((&event.aggregate, &event.event));
+                    concerned += stored.count;
+                    text.push_str(&format!(
+                        "; {} stored events `{}` are concerned, e.g. of {}",
+                        stored.count, event.event, stored.actor
+                    ));
+                }
+            }
+            if !change.stored.is_empty() && concerned == 0 {
+                text.push_str("; no stored event is concerned");
+            }
+            // What is not stored does not matter, and callers have seen what comes back.
+            let harmless = if change.stored.is_empty() { step.again } else { concerned == 0 };
+            refused |= !harmless;
         }
-    };
-    let lines = changes.iter().map(line).collect();
-    if changes.iter().all(|change| change.impact == Impact::Compatible) {
-        Verdict::passed(Gate::Diff, lines)
-    } else {
+        lines.push(text);
+    }
+    for ((aggregate, event), stored) in step.stored {
+        if !told.contains(&(aggregate.as_str(), event.as_str())) {
+            lines.push(format!(
+                "{}: {} stored events `{event}` of `{aggregate}` cannot be read, e.g. of {}: keep them readable with an option, a default, `was:` or `upcasts:` (docs/model.md)",
+                step.file, stored.count, stored.actor
+            ));
+        }
+    }
+    if refused || !step.stored.is_empty() {
         Verdict::refused(Gate::Diff, lines)
+    } else {
+        Verdict::passed(Gate::Diff, lines)
+    }
+}
+
+/// What shadow replay found; `accepted`: states may differ.
+#[must_use]
+pub fn replay(report: &Report, old: &Model, new: &Model, accepted: bool) -> Verdict {
+    let mut lines: Vec<String> = report.human().lines().map(str::to_owned).collect();
+    let both = |kind: &DifferenceKind| {
+        let field = kind.place.split(['.', '[']).next().unwrap_or_default();
+        let has = |model: &Model| {
+            let aggregate = model.aggregates.get(&kind.aggregate);
+            aggregate.is_some_and(|it| it.state.iter().any(|known| known.name == field))
+        };
+        field.is_empty() || (has(old) && has(new))
+    };
+    let refused = match report.outcome() {
+        replay::report::Outcome::Passed => false,
+        replay::report::Outcome::Refused => true,
+        // Fields that only one of the models has were told by the gate before.
+        replay::report::Outcome::StateChanges => report.findings.differences.keys().any(both),
+    };
+    let failed = report.outcome() == replay::report::Outcome::Refused;
+    if refused && !failed && !accepted {
+        lines.push("states would change: `--accept-state-changes` lets them".to_owned());
+    }
+    if refused && (failed || !accepted) {
+        Verdict::refused(Gate::Replay, lines)
+    } else {
+        Verdict::passed(Gate::Replay, lines)
     }
 }
 

@@ -12,17 +12,21 @@ use std::{
 use aether_wit::{Model, upcast};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Candidate, LoadError, Registry,
     gates::{self, Gate, Outcome, Verdict},
+    replay::{self, report::Report, sample::Rest},
+    tally::tally,
 };
 use crate::{
     clock,
     failure::{Code, Failure},
     host::{Bundle, Host},
+    served::Served,
     step::step,
-    store::{ActivateError, Closing, Deployment, Presence, StoreError},
+    store::{ActivateError, Closing, Deployment, Presence, Reach, StoreError},
 };
 
 /// Longest wait for other hosts: for a closing, and until they serve what was activated. One that
@@ -153,6 +157,24 @@ struct Entry {
     origin: String,
 }
 
+/// What shadow replay has looked at.
+struct Checked {
+    old: Arc<Served>,
+    new: Arc<Served>,
+    reached: Reach,
+    /// The actors that did not fit the budget.
+    rest: Option<Rest>,
+}
+
+/// A token that is cancelled when nobody listens; the one who watches ends with it.
+struct Watch(CancellationToken, tokio::task::JoinHandle<()>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.1.abort();
+    }
+}
+
 struct Desk<'a> {
     host: &'a Host,
     order: &'a Order,
@@ -192,12 +214,12 @@ impl Desk<'_> {
         if let Some(active) = history.last().filter(|active| entry.candidate.is(active)) {
             return self.say(Word::Unchanged(active.clone())).await;
         }
-        self.gates(&entry, history.last()).await?;
         let number = history.last().map_or(1, |active| active.number + 1);
+        let checked = self.gates(&entry, &history, number).await?;
         if self.order.dry_run {
             return self.say(Word::Passed(number)).await;
         }
-        self.activate(entry, history.last(), number).await
+        self.activate(entry, history.last(), number, checked).await
     }
 
     /// The first gate, for a model that was handed in.
@@ -255,22 +277,122 @@ impl Desk<'_> {
         Ok(Entry { candidate, again: Some(wanted), origin })
     }
 
-    /// The other gates.
-    async fn gates(&self, entry: &Entry, active: Option<&Deployment>) -> Result<(), Stop> {
-        let candidate = &entry.candidate;
-        let verdict = match active {
-            Some(active) => {
-                let old = self.registry().model(active).await?;
-                gates::diff(&candidate.file, &old, &candidate.model, active.number)
+    /// The other gates. Gives what must be looked at again before the activation.
+    async fn gates(
+        &self,
+        entry: &Entry,
+        history: &[Deployment],
+        number: u64,
+    ) -> Result<Option<Checked>, Stop> {
+        let (candidate, registry) = (&entry.candidate, self.registry());
+        let Some(active) = history.last() else {
+            let lines = vec!["this is the first deployment of the context".to_owned()];
+            for gate in [Gate::Diff, Gate::Replay] {
+                let (outcome, lines) = (Outcome::Skipped, lines.clone());
+                self.leave(Verdict { gate, outcome, lines }).await?;
             }
-            None => Verdict {
-                gate: Gate::Diff,
-                outcome: Outcome::Skipped,
-                lines: vec!["this is the first deployment of the context".to_owned()],
-            },
+            self.leave(gates::scenarios(candidate).await).await?;
+            return Ok(None);
         };
+        let writers = registry.models(history).await?;
+        self.say(Word::Progress("looking at what is stored".to_owned())).await?;
+        let old = registry.model(active).await?;
+        let change = gates::Step {
+            file: &candidate.file,
+            old: &old,
+            active: active.number,
+            new: &candidate.model,
+            stored: &tally(registry.store, &candidate.model, &writers).await?,
+            again: matches!(self.order.what, What::Again { .. }),
+        };
+        self.leave(gates::diff(&change)).await?;
+        self.say(Word::Progress("running the scenarios".to_owned())).await?;
+        self.leave(gates::scenarios(candidate).await).await?;
+        let proposed = self.deployment(entry, number, Vec::new());
+        let new = candidate.clone().serve(self.host.env(), proposed, None, &writers);
+        let running = self.host.serving(&active.context)?;
+        self.replay(Checked {
+            old: running,
+            new: Arc::new(new),
+            reached: Reach::default(),
+            rest: None,
+        })
+        .await
+        .map(Some)
+    }
+
+    /// Shadow replay of everything that is stored, as far as the budget goes.
+    async fn replay(&self, mut checked: Checked) -> Result<Checked, Stop> {
+        let options = replay::Options {
+            budget: (!self.order.all).then_some(self.order.budget),
+            ..replay::Options::default()
+        };
+        let Checked { old, new, .. } = &checked;
+        let (env, cancel) = (self.host.env(), self.cancelled());
+        let tell = |progress| self.progress(&progress);
+        let report = replay::run(env, old, new, &options, cancel.0.clone(), tell).await?;
+        let verdict = self.judge(&report, &checked);
+        (checked.reached, checked.rest) = (report.reached, report.rest);
         self.leave(verdict).await?;
-        self.leave(gates::scenarios(candidate).await).await
+        Ok(checked)
+    }
+
+    /// The same for what was written since.
+    async fn replay_rest(&self, checked: &mut Checked) -> Result<(), Stop> {
+        let Checked { old, new, reached, .. } = &*checked;
+        let (env, cancel, options) =
+            (self.host.env(), self.cancelled(), replay::Options::default());
+        let tell = |progress| self.progress(&progress);
+        let since = replay::since(env, old, new, reached, &options, cancel.0.clone(), tell);
+        let report = since.await?;
+        let verdict = self.judge(&report, checked);
+        checked.reached = report.reached;
+        if verdict.outcome == Outcome::Refused {
+            self.leave(verdict).await?;
+        }
+        Ok(())
+    }
+
+    fn judge(&self, report: &Report, checked: &Checked) -> Verdict {
+        let accepted = self.order.accept_state_changes;
+        gates::replay(report, &checked.old.model, &checked.new.model, accepted)
+    }
+
+    /// Tells how far shadow replay is, unless the listener is still busy with what was told.
+    fn progress(&self, progress: &replay::Progress) {
+        let replay::Progress { phase, done, total, per_second, left, .. } = progress;
+        let seconds = left.as_secs();
+        let text =
+            format!("replay: {phase} {done} of {total}, {per_second}/s, about {seconds} s left");
+        let _ = self.tell.try_send(Ok(Word::Progress(text)));
+    }
+
+    /// Cancelled when nobody listens any more.
+    fn cancelled(&self) -> Watch {
+        let (token, tell) = (CancellationToken::new(), self.tell.clone());
+        let cancel = token.clone();
+        let task = tokio::spawn(async move {
+            step!("order.listener", tell.closed().await);
+            cancel.cancel();
+        });
+        Watch(token, task)
+    }
+
+    /// The record that is to activate `entry`.
+    fn deployment(&self, entry: &Entry, number: u64, replayed: Vec<u64>) -> Deployment {
+        Deployment {
+            number,
+            context: entry.candidate.model.context.clone(),
+            model: entry.candidate.model.digest,
+            components: entry.candidate.components(),
+            at: clock::unix_ms(),
+            by: self.order.by.clone(),
+            because: self.order.because.clone(),
+            origin: entry.origin.clone(),
+            again: entry.again,
+            forced: self.order.force.iter().map(ToString::to_string).collect(),
+            replayed,
+        }
     }
 
     /// Stores what is new and makes it active.
@@ -279,6 +401,7 @@ impl Desk<'_> {
         entry: Entry,
         active: Option<&Deployment>,
         number: u64,
+        mut checked: Option<Checked>,
     ) -> Result<(), Stop> {
         if self.tell.is_closed() {
             return Err(Stop::Told);
@@ -286,24 +409,20 @@ impl Desk<'_> {
         if let What::Bundle(bundle) = &self.order.what {
             self.registry().put(bundle).await?;
         }
-        let context = entry.candidate.model.context.clone();
         let closed = match active {
             Some(active) => self.close(active, &entry.candidate.model, number).await?,
             None => false,
         };
-        let deployment = Deployment {
-            number,
-            context,
-            model: entry.candidate.model.digest,
-            components: entry.candidate.components(),
-            at: clock::unix_ms(),
-            by: self.order.by.clone(),
-            because: self.order.because.clone(),
-            origin: entry.origin,
-            again: entry.again,
-            forced: self.order.force.iter().map(ToString::to_string).collect(),
-            replayed: Vec::new(),
-        };
+        if let (Some(checked), Some(active)) = (&mut checked, active)
+            && let Err(stop) = self.replay_rest(checked).await
+        {
+            if closed {
+                self.host.reopen(active, "what was written meanwhile did not pass").await?;
+            }
+            return Err(stop);
+        }
+        let reached = checked.as_ref().map(|it| it.reached.0.iter().map(|at| at.0).collect());
+        let deployment = self.deployment(&entry, number, reached.unwrap_or_default());
         let store = self.registry().store;
         match step!("order.activate", store.activate(&deployment).await) {
             Ok(()) => {}
@@ -324,6 +443,9 @@ impl Desk<'_> {
         let adopted = self.host.adopt(&deployment).await;
         self.say(Word::Deployed(deployment.clone())).await?;
         adopted?;
+        if let Some(checked) = checked.filter(|it| it.rest.is_some()) {
+            self.host.replay_later(checked.old, checked.new, checked.rest);
+        }
         self.watch_others(&deployment).await
     }
 

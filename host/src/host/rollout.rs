@@ -15,7 +15,13 @@ use super::{Host, Inner, Unable, env_timeout, presence};
 use crate::{
     audit::release::{Order, release},
     clock,
-    deploy::{LoadError, Registry, ahead, faults::Faulty, order},
+    deploy::{
+        LoadError, Registry, ahead,
+        faults::Faulty,
+        order,
+        replay::{self, sample::Rest},
+    },
+    env::Env,
     failure::{Code, Failure},
     record::Damage,
     served::Served,
@@ -277,6 +283,41 @@ impl Host {
     /// Where models and components are, and what compiles them.
     pub(crate) fn registry(&self) -> Registry<'_> {
         Registry { store: &*self.0.env.store, sandbox: &self.0.sandbox }
+    }
+
+    /// What all actors of this host share.
+    pub(crate) fn env(&self) -> &Arc<Env> {
+        &self.0.env
+    }
+
+    /// A context as it is served now.
+    ///
+    /// # Errors
+    /// `unknown`, or `unavailable` if this host cannot serve it.
+    pub(crate) fn serving(&self, context: &str) -> Result<Arc<Served>, Failure> {
+        self.context(context)
+    }
+
+    /// Replays beside everything else what did not fit the time before an activation, and logs what
+    /// it finds: the actors of it are folded by the new code alone until then.
+    pub(crate) fn replay_later(&self, old: Arc<Served>, new: Arc<Served>, rest: Option<Rest>) {
+        let (env, stop) = (self.0.env.clone(), self.0.stop.clone());
+        tokio::spawn(async move {
+            let options =
+                replay::Options { resume: rest, workers: 1, ..replay::Options::default() };
+            let number = new.deployment.number;
+            match replay::run(&env, &old, &new, &options, stop, |_| ()).await {
+                Ok(report) if report.outcome() == replay::report::Outcome::Passed => {
+                    tracing::info!(number, "the rest of the replay: {}", report.summary());
+                }
+                Ok(report) => tracing::error!(
+                    number,
+                    "the rest of the replay found what a deploy would have been refused for: {}",
+                    report.human()
+                ),
+                Err(failure) => tracing::warn!(number, %failure, "the rest was not replayed"),
+            }
+        });
     }
 
     /// Has the store asked for deployments now.

@@ -54,8 +54,8 @@ use crate::{
     record::{Position, Stored},
     step::step,
     store::{
-        ActivateError, Append, AppendError, Census, Closing, Deployment, EventStore, FeedError, Freshness,
-        Page, Presence, Quarantine, Reach, RecordFeed, Scan, Snapshot, StoreError,
+        ActivateError, Append, AppendError, Census, Closing, Deployment, EventStore, FeedError,
+        Freshness, Page, Presence, Quarantine, Reach, RecordFeed, Scan, Snapshot, StoreError,
     },
 };
 

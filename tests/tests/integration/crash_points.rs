@@ -81,6 +81,19 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("jetstream.ask-gone", "an audit: `damage::jetstream::*`"),
     ("jetstream.scan", "a scan: `jetstream::conformance::*`"),
     ("jetstream.scan-page", "a scan: `jetstream::conformance::*`"),
+    ("replay.await-crew", "a shadow replay: `replay::*`"),
+    ("replay.await-snapshot", "a shadow replay: `replay::*`"),
+    ("replay.await-worker", "a shadow replay: `replay::*`"),
+    ("replay.give", "a shadow replay: `replay::*`"),
+    ("replay.page", "a shadow replay: `replay::*`"),
+    ("replay.quarantines", "a shadow replay: `replay::*`"),
+    ("replay.read", "a shadow replay: `replay::*`"),
+    ("replay.repaired", "a shadow replay: `replay::*`"),
+    ("replay.save-snapshot", "a shadow replay: `replay::*`"),
+    ("replay.scan", "a shadow replay: `replay::*`"),
+    ("replay.tail-page", "a shadow replay: `replay::*`"),
+    ("replay.snapshot", "a shadow replay: `replay::*`"),
+    ("replay.take", "a shadow replay: `replay::*`"),
 ];
 
 /// Steps at which a host on three replicas dies in a short run.

@@ -4,6 +4,6 @@
 
 mod conformance;
 mod faults;
-mod kit;
+pub mod kit;
 mod opening;
 mod replicas;

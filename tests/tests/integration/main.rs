@@ -24,6 +24,7 @@ mod looking_back;
 mod many_actors;
 mod process;
 mod readme;
+mod replay;
 mod requests;
 mod scenarios;
 mod tidy;
