@@ -20,6 +20,7 @@ pub mod release;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -148,6 +149,7 @@ impl Ground {
     /// If there is none, a host has it open, or it does not answer.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
         let limit = config.limits.record_bytes;
+        let mut faults = Vec::new();
         let store: Arc<dyn EventStore> = match &config.store {
             StoreConfig::Memory => {
                 return Err(StartError("a store in memory is gone with its host".to_owned()));
@@ -161,7 +163,9 @@ impl Ground {
             StoreConfig::Embedded { dir } => {
                 let options = EmbeddedOptions { record_limit: limit, ..EmbeddedOptions::default() };
                 let open = EmbeddedStore::open(dir, options).await;
-                Arc::new(open.map_err(|error| StartError(error.to_string()))?)
+                let store = open.map_err(|error| StartError(error.to_string()))?;
+                faults = file_faults(&store, dir).await;
+                Arc::new(store)
             }
             StoreConfig::JetStream(nats) => {
                 let open = JetStreamStore::open_existing(nats, &config.prefix, limit).await;
@@ -171,15 +175,32 @@ impl Ground {
         let sandbox =
             Sandbox::new(config.sandbox.clone()).map_err(|e| StartError(e.to_string()))?;
         let env = Arc::new(Env::new(store, Arc::default(), config.limits.clone()));
-        let (served, faults) = deploy::stored(&env, &sandbox).await?;
-        let fault = |(context, error): (String, StartError)| Finding {
+        let stored = deploy::stored(&env, &sandbox).await;
+        let (served, unloaded) = stored.map_err(|error| match faults.first() {
+            Some(Finding { reason, .. }) => StartError(format!("{error}; {reason}")),
+            None => error,
+        })?;
+        faults.extend(unloaded.into_iter().map(|(context, error)| Finding {
             actor: context,
             position: None,
             kind: "deployment".to_owned(),
             reason: format!("it cannot be loaded, so nothing of it is folded: {error}"),
-        };
-        Ok(Self { env, served, faults: faults.into_iter().map(fault).collect() })
+        }));
+        Ok(Self { env, served, faults })
     }
+}
+
+/// What is wrong with the file below the records.
+async fn file_faults(store: &EmbeddedStore, dir: &Path) -> Vec<Finding> {
+    let faults = store.file_faults().await.unwrap_or_else(|error| vec![error.to_string()]);
+    let file = dir.join("store.db").display().to_string();
+    let finding = |fault: String| Finding {
+        actor: file.clone(),
+        position: None,
+        kind: "file".to_owned(),
+        reason: format!("SQLite finds its file damaged: {}", fault.trim().replace('\n', "; ")),
+    };
+    faults.into_iter().map(finding).collect()
 }
 
 /// Items as they come; an error is the last.

@@ -232,6 +232,9 @@ struct Past<'a> {
     /// Whether the log is still to show that it holds the record that the chain begins with.
     unproven: bool,
     ended: bool,
+    /// Where it ends for good. Another replica may show what is behind it, and what was held back
+    /// because of it would be left out.
+    damage: Option<Damage>,
 }
 
 /// What comes next of a past.
@@ -252,7 +255,7 @@ impl<'a> Past<'a> {
             Repairs::default()
         };
         let chain = Chain::start(actor).with_repairs(repairs);
-        Ok(Self { env, actor, deadline, chain, held: None, unproven: false, ended: false })
+        Ok(Self { env, actor, deadline, chain, held: None, unproven: false, ended: false, damage: None })
     }
 
     /// The same, from behind `bookmark` on. Only the log says what a repair leaves of a past.
@@ -265,7 +268,7 @@ impl<'a> Past<'a> {
         match bookmark.filter(|_| !env.is_repaired(actor)) {
             Some(at) => {
                 let chain = at.chain(actor);
-                Ok(Self { env, actor, deadline, chain, held: None, unproven: true, ended: false })
+                Ok(Self { env, actor, deadline, chain, held: None, unproven: true, ended: false, damage: None })
             }
             None => Self::open(env, actor, deadline).await,
         }
@@ -273,7 +276,11 @@ impl<'a> Past<'a> {
 
     /// The next records.
     async fn next(&mut self) -> Result<Next, Failure> {
+        if let Some(damage) = &self.damage {
+            return Err(damaged(self.actor, damage));
+        }
         let mut records: Vec<(Stored, Record)> = Vec::new();
+        let mut freshness = Freshness::Leader;
         while records.is_empty() {
             records.extend(self.held.take());
             if self.ended {
@@ -285,7 +292,7 @@ impl<'a> Past<'a> {
                 return Err(Failure::new(Code::Unavailable, detail).for_actor(self.actor));
             }
             let from = Position(self.chain.read.0 + u64::from(!self.unproven));
-            let read = self.env.store.read(self.actor, from, Freshness::Leader);
+            let read = self.env.store.read(self.actor, from, freshness);
             let mut page = self.env.ask("read", self.deadline, read).await?;
             if self.unproven {
                 self.unproven = false;
@@ -295,13 +302,23 @@ impl<'a> Past<'a> {
                 }
                 page.records.remove(0);
             }
-            for stored in page.records {
-                match self.chain.accept(&stored) {
-                    Ok(Some(record)) => records.push((stored, record)),
-                    Ok(None) => {}
-                    Err(damage) => return self.stop_at(records, &damage).await,
+            let mut chain = self.chain.clone();
+            let (read, damage) = accept(&mut chain, page.records);
+            match damage {
+                // One replica may be damaged: nothing is believed before the leader has shown it.
+                Some(_) if freshness == Freshness::Leader => {
+                    freshness = Freshness::Proof;
+                    self.held = records.pop();
+                    continue;
                 }
+                Some(damage) => {
+                    records.extend(read);
+                    return self.stop_at(records, damage).await;
+                }
+                None => {}
             }
+            self.chain = chain;
+            records.extend(read);
             self.ended = !page.more;
             if page.more {
                 self.held = records.pop();
@@ -314,7 +331,7 @@ impl<'a> Past<'a> {
     async fn stop_at(
         &mut self,
         mut records: Vec<(Stored, Record)>,
-        damage: &Damage,
+        damage: Damage,
     ) -> Result<Next, Failure> {
         let repairs = repairs(self.env, self.actor, self.deadline).await?;
         if repairs != *self.chain.repairs() {
@@ -326,11 +343,23 @@ impl<'a> Past<'a> {
             records.pop();
         }
         // What lies before the damage is still true and may be all that was asked for.
-        if records.is_empty() {
-            return Err(damaged(self.actor, damage));
-        }
-        Ok(Next::Records(records))
+        let failure = damaged(self.actor, &damage);
+        self.damage = Some(damage);
+        if records.is_empty() { Err(failure) } else { Ok(Next::Records(records)) }
     }
+}
+
+/// The records that follow `chain`, which moves along, and what is wrong with the one behind them.
+fn accept(chain: &mut Chain, page: Vec<Stored>) -> (Vec<(Stored, Record)>, Option<Damage>) {
+    let mut records = Vec::new();
+    for stored in page {
+        match chain.accept(&stored) {
+            Ok(Some(record)) => records.push((stored, record)),
+            Ok(None) => {}
+            Err(damage) => return (records, Some(damage)),
+        }
+    }
+    (records, None)
 }
 
 fn damaged(actor: &Address, damage: &Damage) -> Failure {

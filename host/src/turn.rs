@@ -25,6 +25,7 @@ use crate::{
 /// Every [`Code`] but `unknown`, `unauthenticated`. Unless the code is `unresolved`, nothing of
 /// the command is stored.
 pub async fn turn(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Reply, Failure> {
+    let mut blind = None;
     for _ in 0..=env.limits.conflict_retries {
         if let Some(reply) = recall(env, vm, command).await? {
             return Ok(reply);
@@ -52,24 +53,39 @@ pub async fn turn(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Reply, F
             return Err(closed(vm, event));
         }
         let record = record(vm, command, &events);
-        if let Some(stored) = append(env, vm, command, &record).await? {
-            vm.state = state;
-            vm.chain.advance(&record, &stored);
-            vm.ledger.remember(&record, stored.position, vm.realm.runtime.dedupe as usize);
-            return Ok(reply(vm, command, Outcome::Accepted(told(&record))));
+        match append(env, vm, command, &record).await? {
+            Appended::Stored(stored) => {
+                vm.state = state;
+                vm.chain.advance(&record, &stored);
+                vm.ledger.remember(&record, stored.position, vm.realm.runtime.dedupe as usize);
+                return Ok(reply(vm, command, Outcome::Accepted(told(&record))));
+            }
+            Appended::Refused { blind: at } => blind = at,
         }
     }
     // The last try may have been refused because of an earlier one of its own that was stored.
     if let Some(reply) = recall(env, vm, command).await? {
         return Ok(reply);
     }
-    Err(vm.fail(
-        Code::Contended,
+    Err(contended(env, vm, blind))
+}
+
+/// Every try was refused.
+fn contended(env: &Env, vm: &Vm, blind: Option<Position>) -> Failure {
+    let Some(position) = blind else {
+        let tries = env.limits.conflict_retries + 1;
+        return vm.fail(
+            Code::Contended,
+            &format!("others wrote to it {tries} times while this command was being decided; nothing was stored, try again"),
+        );
+    };
+    vm.fail(
+        Code::Unavailable,
         &format!(
-            "others wrote to it {} times while this command was being decided; nothing was stored, try again",
-            env.limits.conflict_retries + 1
+            "nobody else wrote, and yet the store refuses the next record: its version check names position {position}, the log ends at position {}; the replica that leads may be old or damaged; nothing was stored, try again; if it stays so, see `Damage below the records` in docs/operations.md",
+            vm.chain.position
         ),
-    ))
+    )
 }
 
 /// The answer to a command that this actor has seen before: what it did then.
@@ -223,19 +239,31 @@ fn record(vm: &Vm, command: &Prepared, events: &[PackedCase]) -> Record {
     }
 }
 
-/// Writes the record with the version check. `None`: others wrote first, and the VM has caught up
-/// with them; the record itself may be among what it read, the ledger knows.
+/// What became of a record.
+enum Appended {
+    /// It is the log's last.
+    Stored(Stored),
+    /// Others wrote first, and the VM has caught up with them; the record itself may be among what
+    /// it read, the ledger knows.
+    Refused {
+        /// Where the version check sees the log end, if nothing new was found: nobody wrote.
+        blind: Option<Position>,
+    },
+}
+
+/// Writes the record with the version check.
 async fn append(
     env: &Env,
     vm: &mut Vm,
     command: &Prepared,
     record: &Record,
-) -> Result<Option<Stored>, Failure> {
+) -> Result<Appended, Failure> {
+    let stood = vm.chain.position;
     let bytes =
         record.encode().map_err(|error| vm.fail(Code::ComponentFault, &error.to_string()))?;
     let append = Append {
         actor: vm.actor.clone(),
-        expected: vm.chain.position,
+        expected: stood,
         first: record.first,
         events: record.event_count(),
         command_ids: command.id_by_caller.then(|| command.id.clone()).into_iter().collect(),
@@ -246,7 +274,7 @@ async fn append(
     let answer = step!("turn.append", env.store.append(append).await);
     env.metrics.store("append", answer.is_ok(), begun.elapsed());
     match answer {
-        Ok(position) => Ok(Some(Stored { position, bytes })),
+        Ok(position) => Ok(Appended::Stored(Stored { position, bytes })),
         Err(AppendError::Conflict { last }) => {
             env.metrics.conflict(&vm.realm.context, &vm.realm.aggregate);
             let at_least = last.unwrap_or_default();
@@ -256,7 +284,8 @@ async fn append(
             let read = vm.catch_up(env, Freshness::Leader, at_least, command.deadline).await;
             read.map_err(unresolved)?;
             vm.standing = Standing::Settled;
-            Ok(None)
+            let moved = vm.chain.position != stood;
+            Ok(Appended::Refused { blind: if moved { None } else { Some(at_least) } })
         }
         Err(AppendError::TooLarge { bytes, limit }) => Err(vm.fail(
             Code::TooLarge,

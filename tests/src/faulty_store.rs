@@ -55,6 +55,8 @@ pub struct FaultyStore {
     altered: Mutex<HashMap<Position, Bytes>>,
     /// A record that only the proof shows; 0 = all show all.
     hole: AtomicU64,
+    /// How many reads have the hole.
+    hole_reads: AtomicU64,
     /// How many reads are still answered.
     reads: AtomicU64,
     /// What others append behind the next reads.
@@ -76,6 +78,7 @@ impl FaultyStore {
             appends: AtomicU64::new(0),
             altered: Mutex::default(),
             hole: AtomicU64::new(0),
+            hole_reads: AtomicU64::new(u64::MAX),
             reads: AtomicU64::new(u64::MAX),
             late: Mutex::default(),
         })
@@ -115,6 +118,12 @@ impl FaultyStore {
     /// Replicas do not show the record at `position` any more.
     pub fn make_hole(&self, position: Position) {
         self.hole.store(position.0, Ordering::SeqCst);
+    }
+
+    /// The same for the next `reads` reads only: then another replica answers.
+    pub fn make_hole_for(&self, position: Position, reads: u64) {
+        self.hole_reads.store(reads, Ordering::SeqCst);
+        self.make_hole(position);
     }
 
     /// So many reads are answered, then none.
@@ -181,7 +190,9 @@ impl EventStore for FaultyStore {
             self.reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         answered.map_err(|_| lost())?;
         let mut page = self.inner.read(actor, from, freshness).await?;
-        let hole = self.hole.load(Ordering::SeqCst);
+        let left =
+            self.hole_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        let hole = left.map_or(0, |_| self.hole.load(Ordering::SeqCst));
         page.records.retain(|stored| {
             let shown = freshness == Freshness::Proof || stored.position.0 != hole;
             shown && !self.is_forgotten(stored.position)

@@ -4,5 +4,7 @@
 mod embedded;
 mod jetstream;
 mod kit;
+mod pages;
+mod replicas;
 mod shared;
 mod witnesses;

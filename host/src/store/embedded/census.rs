@@ -9,6 +9,21 @@ use crate::{
     store::{Census, MAX_STRAYS, Stray},
 };
 
+/// Most lines of SQLite about its own file.
+const MAX_FAULTS: usize = 100;
+
+/// What SQLite finds wrong with its own file: pages, and indexes that do not say what tables do.
+pub(super) fn faults(db: &Connection) -> Result<Vec<String>> {
+    let mut statement = db.prepare(&format!("PRAGMA integrity_check({MAX_FAULTS})"))?;
+    let mut rows = statement.query([])?;
+    let mut faults = Vec::new();
+    while let Some(row) = rows.next()? {
+        faults.push(row.get::<_, String>(0)?);
+    }
+    faults.retain(|fault| fault != "ok");
+    Ok(faults)
+}
+
 pub(super) fn census(db: &Connection, context: &str) -> Result<Census> {
     let mut census = Census::default();
     strangers(db, context, &mut census)?;

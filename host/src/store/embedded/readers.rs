@@ -13,7 +13,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::schema::Place;
+use super::schema::{Place, advice};
 use crate::{step::step, store::StoreError};
 
 /// Queries that may wait; more make callers wait in turn.
@@ -76,7 +76,9 @@ impl Readers {
         let run: Query = Box::new(move |db| {
             let result = db.and_then(|db| {
                 query(db).map_err(|error| {
-                    StoreError(format!("cannot read the store in {}: {error:#}", dir.display()))
+                    let advice = advice(error.downcast_ref());
+                    let dir = dir.display();
+                    StoreError(format!("cannot read the store in {dir}: {error:#}{advice}"))
                 })
             });
             // The caller may be gone.
@@ -131,7 +133,9 @@ fn serve(place: &Place, queries: &Mutex<mpsc::Receiver<Query>>, slot: &Mutex<Slo
                 Ok(db) => *slot = Slot::Open(db),
                 Err(error) => {
                     let dir = place.dir.display();
-                    query(Err(StoreError(format!("cannot read the store in {dir}: {error:#}"))));
+                    let advice = advice(error.downcast_ref());
+                    let why = format!("cannot read the store in {dir}: {error:#}{advice}");
+                    query(Err(StoreError(why)));
                     continue;
                 }
             }

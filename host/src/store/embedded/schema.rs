@@ -5,7 +5,8 @@
 
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OpenFlags, types::Value};
+use anyhow::Context as _;
+use rusqlite::{Connection, ErrorCode, OpenFlags, types::Value};
 
 use super::{Synchronous, Tuning};
 use crate::{step::step, store::StoreError};
@@ -59,6 +60,10 @@ const SCHEMA: &str = "
     CREATE TABLE quarantines(actor INTEGER PRIMARY KEY, mark TEXT NOT NULL) STRICT;
 ";
 
+/// What the file `STORE` says, for people.
+const MARK: &str =
+    "This folder holds a store of aether: the records of all actors are in store.db.\n";
+
 /// A folder that holds a store, and how it is used.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -71,14 +76,15 @@ pub(super) struct Place {
 impl Place {
     /// Opens the writing connection, makes the store if the folder has none, and makes sure that
     /// what this connection sees is what every later one will see ([`settle_log`]).
+    ///
+    /// A store that is there leaves the file `STORE` beside it. An empty `store.db` with that file
+    /// is no new store: it was cut, or lost.
     pub(super) fn open_writer(&self) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         self.open(flags).and_then(|db| self.prepare_writer(&db).map(|()| db)).map_err(|error| {
-            let code = error.downcast_ref().and_then(rusqlite::Error::sqlite_error_code);
-            let full = code == Some(rusqlite::ErrorCode::DiskFull);
-            let advice = if full { "; make room on the disk" } else { "" };
+            let advice = advice(error.downcast_ref());
             let dir = self.dir.display();
             StoreError(format!("cannot open the store in {dir}: {error:#}{advice}"))
         })
@@ -118,7 +124,13 @@ impl Place {
             ],
         )?;
         set_all(db, COMMON)?;
-        let found = found(db)?;
+        let (found, mark) = (found(db)?, self.dir.join("STORE"));
+        anyhow::ensure!(
+            found.is_some() || !mark.exists(),
+            "store.db is empty or missing, and {} says that a store was here; restore a backup, or \
+             remove that file to begin anew with nothing",
+            mark.display()
+        );
         if found.is_none() {
             // Before the file becomes a WAL file, which fixes it.
             set_all(db, &[("page_size", 4096)])?;
@@ -142,7 +154,23 @@ impl Place {
             step!("embedded.make-tables", db.execute_batch(&make))?;
         }
         db.set_prepared_statement_cache_capacity(64);
-        settle_log(db)
+        settle_log(db)?;
+        if !mark.exists() {
+            std::fs::write(&mark, MARK)
+                .with_context(|| format!("cannot write {}", mark.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What to do about an error of SQLite, as the end of a sentence; empty if it says so itself.
+pub(super) fn advice(error: Option<&rusqlite::Error>) -> &'static str {
+    match error.and_then(rusqlite::Error::sqlite_error_code) {
+        Some(ErrorCode::DiskFull) => "; make room on the disk",
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "; the file is damaged: stop the host, look with `aether audit --data`, restore a backup"
+        }
+        _ => "",
     }
 }
 

@@ -192,7 +192,8 @@ impl Writer {
                 Some(session)
             }
             Err(Trouble::Before(error)) => match session.roll_back() {
-                // A job that SQLite refuses is a defect of ours; its neighbours must not suffer.
+                // A job that SQLite refuses is a defect of ours, one that meets a damaged page is
+                // not: either way its neighbours must not suffer.
                 Ok(()) if is_refusal(&error) && jobs.len() > 1 => {
                     let mut left = jobs.into_iter();
                     left.try_fold(session, |session, job| self.write(session, vec![job]))
@@ -233,7 +234,7 @@ impl Writer {
 
     /// Tells all callers that nothing was stored.
     fn refuse(&self, jobs: Vec<Work>, error: &rusqlite::Error) {
-        let advice = if is_full(error) { "; make room on the disk" } else { "" };
+        let advice = schema::advice(Some(error));
         let dir = self.place.dir.display();
         let error = StoreError(format!("the store in {dir} could not write: {error}{advice}"));
         tracing::warn!(jobs = jobs.len(), "{error}");
@@ -302,10 +303,16 @@ fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-/// Whether SQLite refused one statement for what it says, not for the state of the disk.
+/// Whether SQLite refused one statement for what it says or touches, not for the state of the disk.
 fn is_refusal(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     code.is_none_or(|code| {
-        matches!(code, ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+        matches!(
+            code,
+            ErrorCode::ConstraintViolation
+                | ErrorCode::TooBig
+                | ErrorCode::TypeMismatch
+                | ErrorCode::DatabaseCorrupt
+        )
     })
 }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::kit::{self, Case, address, audit, pay, state};
 
-const STREAM: &str = "aether_LOG_bank_0";
+pub const STREAM: &str = "aether_LOG_bank_0";
 
 const SUM: u64 = 15;
 
@@ -38,10 +38,10 @@ fn filled(server: &NatsServer, accounts: &[&str]) -> HostProcess {
 }
 
 /// Positions and bytes of all records, by account.
-struct Records(HashMap<String, Vec<(u64, String)>>);
+pub struct Records(HashMap<String, Vec<(u64, String)>>);
 
 impl Records {
-    fn read(server: &NatsServer) -> Self {
+    pub fn read(server: &NatsServer) -> Self {
         let info = server.api(&format!("STREAM.INFO.{STREAM}"), "").unwrap();
         let last = info["state"]["last_seq"].as_u64().unwrap();
         let mut all: HashMap<String, Vec<(u64, String)>> = HashMap::new();
@@ -49,7 +49,10 @@ impl Records {
             let query = json!({ "seq": position }).to_string();
             let told = server.api(&format!("STREAM.MSG.GET.{STREAM}"), &query).unwrap();
             let message = &told["message"];
-            let id = message["subject"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
+            // On replicas there are fences among the records, or were.
+            let subject = message["subject"].as_str().unwrap_or_default();
+            let Some((_, id)) = subject.split_once(".account.") else { continue };
+            let id = id.to_owned();
             let bytes = BASE64.decode(message["data"].as_str().unwrap()).unwrap();
             all.entry(id).or_default().push((position, String::from_utf8(bytes).unwrap()));
         }
@@ -57,18 +60,18 @@ impl Records {
     }
 
     /// Position and bytes of an account's record, counted from 1.
-    fn of(&self, id: &str, record: usize) -> (u64, &str) {
+    pub fn of(&self, id: &str, record: usize) -> (u64, &str) {
         let (position, bytes) = &self.0[id][record - 1];
         (*position, bytes)
     }
 }
 
 /// The block of the stream, which is small enough to have one.
-fn block(server: &NatsServer) -> PathBuf {
+pub fn block(server: &NatsServer) -> PathBuf {
     server.dir().join(format!("store/jetstream/$G/streams/{STREAM}/msgs/1.blk"))
 }
 
-fn find(block: &[u8], wanted: &str) -> usize {
+pub fn find(block: &[u8], wanted: &str) -> usize {
     let wanted = wanted.as_bytes();
     let found: Vec<_> = (0..block.len()).filter(|n| block[*n..].starts_with(wanted)).collect();
     assert_eq!(found.len(), 1);

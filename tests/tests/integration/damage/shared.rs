@@ -199,6 +199,30 @@ async fn a_repair_that_a_replica_does_not_show_still_counts() -> Result<()> {
     Ok(())
 }
 
+/// Whether it is asked again at once or every time: another replica, or the leader itself, shows
+/// what one replica leaves out, and nothing before it is left out in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_past_is_whole_though_a_replica_has_a_hole() -> Result<()> {
+    for reads in [1, u64::MAX] {
+        let (store, first, _second) = two_hosts().await?;
+        store.make_hole_for(Position(3), reads);
+        let query = Query {
+            actor: alice(),
+            version: Some(LAST),
+            min_version: None,
+            consistency: Consistency::Linearizable,
+            deadline: clock::now() + PATIENCE,
+        };
+        let view = first.state(query).await?;
+        let state: Value = serde_json::from_str(view.state.get())?;
+        assert_eq!(state["balance"], 31, "a hole in {reads} reads");
+        store.make_hole_for(Position(3), reads);
+        let page = first.events(&alice(), 1, 100, clock::now() + PATIENCE).await?;
+        assert_eq!((page.events.len() as u64, page.next), (LAST, None));
+    }
+    Ok(())
+}
+
 /// The fields of a readable record were altered behind the back of an awake actor.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_altered_record_is_not_told_as_what_a_command_did() -> Result<()> {
