@@ -255,7 +255,16 @@ impl<'a> Past<'a> {
             Repairs::default()
         };
         let chain = Chain::start(actor).with_repairs(repairs);
-        Ok(Self { env, actor, deadline, chain, held: None, unproven: false, ended: false, damage: None })
+        Ok(Self {
+            env,
+            actor,
+            deadline,
+            chain,
+            held: None,
+            unproven: false,
+            ended: false,
+            damage: None,
+        })
     }
 
     /// The same, from behind `bookmark` on. Only the log says what a repair leaves of a past.
@@ -268,7 +277,16 @@ impl<'a> Past<'a> {
         match bookmark.filter(|_| !env.is_repaired(actor)) {
             Some(at) => {
                 let chain = at.chain(actor);
-                Ok(Self { env, actor, deadline, chain, held: None, unproven: true, ended: false, damage: None })
+                Ok(Self {
+                    env,
+                    actor,
+                    deadline,
+                    chain,
+                    held: None,
+                    unproven: true,
+                    ended: false,
+                    damage: None,
+                })
             }
             None => Self::open(env, actor, deadline).await,
         }

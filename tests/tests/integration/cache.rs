@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use aether_tests::host_process::{HostOptions, HostProcess};
+use aether_tests::{
+    faults::disk::Disk,
+    host_process::{HostOptions, HostProcess},
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -73,4 +76,36 @@ fn damaged_code_and_an_open_folder_are_told_and_compiled_again() {
     let host = options(&cache).start().unwrap();
     says(&host, "compiled code is not cached");
     serves(&host);
+}
+
+#[test]
+fn a_full_disk_or_one_that_takes_nothing_is_told_and_compiled_every_time() {
+    let Some(disk) = Disk::mount().unwrap() else {
+        eprintln!("only root can mount a disk: nothing to see");
+        return;
+    };
+    let cache = disk.data().join("code");
+    disk.fill().unwrap();
+    for _ in 0..2 {
+        let host = options(&cache).start().unwrap();
+        says(&host, "compiled code could not be cached");
+        assert!(host.output().contains("No space left on device"), "{}", host.output());
+        serves(&host);
+        assert_eq!(files(&cache), [""; 0].map(PathBuf::from), "nothing is left aside");
+    }
+    disk.empty().unwrap();
+    disk.set_read_only(true).unwrap();
+    for folder in [&cache, &disk.data().join("another")] {
+        let host = options(folder).start().unwrap();
+        says(&host, "cached");
+        assert!(host.output().contains("Read-only file system"), "{}", host.output());
+        serves(&host);
+    }
+    disk.set_read_only(false).unwrap();
+    let host = options(&cache).start().unwrap();
+    serves(&host);
+    assert!(!files(&cache).is_empty(), "with room it is kept");
+    let again = options(&cache).start().unwrap();
+    serves(&again);
+    assert!(!again.output().contains("cached"), "{}", again.output());
 }

@@ -3,7 +3,8 @@
 //!
 //! `AETHER_TEST_NEIGHBOURS_SECONDS=30` (`make faults-neighbours`) measures the neighbours for that
 //! long with a release build and holds them to the promise: 99 % of the answers take at most twice
-//! as long as without the faults. By default the run is short, on an unoptimised build and a
+//! as long as without the faults. These are all faults of this file and of [`lies`], and beside
+//! them hosts that refuse to load the files of [`files`]. By default the run is short, on an unoptimised build and a
 //! machine that runs other tests: then only errors and standstill fail.
 
 mod files;
@@ -12,7 +13,7 @@ mod lies;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
@@ -52,6 +53,10 @@ const PACE: Duration = Duration::from_millis(25);
 /// Clients that send nothing but faults, without a pause.
 const SABOTEURS: usize = 4;
 
+/// How long they wait for an answer: instances that loop when they are made take 5 s of processor
+/// time, and wait for each other.
+const SABOTEURS_WAIT: &str = "50s";
+
 /// Most bytes that the host takes of what one call prints, as the test sets it.
 const MAX_OUTPUT: usize = 4096;
 
@@ -60,9 +65,13 @@ fn hostile() -> HostOptions {
     options.args(["--max-output-bytes", "4KiB"])
 }
 
+/// The beginning of the address of those who take a command.
+fn aggregate(command: &str) -> String {
+    format!("hostile/{}/", if command == "pour" { "fountain" } else { "saboteur" })
+}
+
 fn send(client: &Client, id: &str, command: &str, fields: &Value) -> Reply {
-    let aggregate = if command == "pour" { "fountain" } else { "saboteur" };
-    client.command(&format!("hostile/{aggregate}/{id}"), command, fields).unwrap()
+    client.command(&(aggregate(command) + id), command, fields).unwrap()
 }
 
 /// A command that must fail, and how: which reasons it may have, and words of the detail.
@@ -291,15 +300,79 @@ impl Service {
     }
 }
 
+/// What saboteurs do, all of them in turns.
+struct Attacks {
+    /// The beginning of an address, a command and its fields.
+    all: Vec<(String, &'static str, Value)>,
+    /// Models whose components are refused, which hosts beside this one are started with.
+    refused: Vec<(TempDir, PathBuf)>,
+    /// How many were begun.
+    begun: AtomicUsize,
+    /// How many hosts refused to start.
+    loads: AtomicUsize,
+}
+
+impl Attacks {
+    fn new(refused: Vec<(TempDir, PathBuf)>) -> Self {
+        let mut all: Vec<_> = faults()
+            .into_iter()
+            .map(|(command, fields, ..)| (aggregate(command) + "s", command, fields))
+            .collect();
+        for (command, fields) in [
+            ("print", json!({"bytes": 100_000_000, "channel": "stdout"})),
+            ("wait", json!({"ms": 3_600_000})),
+            ("pour", json!({"events": 10_000_000})),
+        ] {
+            all.push((aggregate(command) + "s", command, fields));
+        }
+        for id in ["loop-", "panic-"] {
+            all.push((aggregate("report") + id, "report", json!({})));
+        }
+        all.extend(lies::attacks());
+        Self { all, refused, begun: AtomicUsize::new(0), loads: AtomicUsize::new(0) }
+    }
+
+    /// Sends every kind of fault in turn, to several actors, until `over`; how many.
+    fn sabotage(&self, client: &Client, number: usize, over: &AtomicBool) -> u64 {
+        let mut sent = 0;
+        while !over.load(Ordering::Relaxed) {
+            let turn = self.begun.fetch_add(1, Ordering::Relaxed);
+            let (actor, command, fields) = &self.all[turn % self.all.len()];
+            let actor = format!("{actor}{number}-{}", turn / self.all.len() % 5);
+            let reply = client.command(&actor, command, fields).unwrap();
+            assert_ne!(reply.status, 504, "{actor} {command}: {}", reply.text());
+            sent += 1;
+        }
+        sent
+    }
+
+    /// Has hosts load what they must refuse, one after the other, until `over`.
+    fn load(&self, over: &AtomicBool) {
+        while !over.load(Ordering::Relaxed) && !self.refused.is_empty() {
+            let turn = self.loads.fetch_add(1, Ordering::Relaxed);
+            let (_, model) = &self.refused[turn % self.refused.len()];
+            let (status, said) = HostOptions::new().unwrap().model(model).start_refused().unwrap();
+            assert_eq!(status.code(), Some(2), "{said}");
+        }
+    }
+}
+
 /// Steady load on the neighbours for one round, with or without saboteurs beside them.
-fn measure(host: &HostProcess, with_faults: bool) -> Service {
+fn measure(host: &HostProcess, attacks: Option<&Attacks>) -> Service {
     let end = clock::now() + ROUND;
     let (over, faults) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut accounts = Latencies::new().unwrap();
     let housemate = thread::scope(|scope| {
-        for number in 0..if with_faults { SABOTEURS } else { 0 } {
-            let (client, over, faults) = (host.client(), &over, &faults);
-            scope.spawn(move || sabotage(&client, number, over, faults));
+        if let Some(attacks) = attacks {
+            let (over, faults) = (&over, &faults);
+            scope.spawn(|| attacks.load(over));
+            for number in 0..SABOTEURS {
+                let client = host.client().with("aether-timeout", SABOTEURS_WAIT);
+                scope.spawn(move || {
+                    let sent = attacks.sabotage(&client, number, over);
+                    faults.fetch_add(sent, Ordering::Relaxed);
+                });
+            }
         }
         let housemate = scope.spawn(|| {
             let fields = json!({"amount": 1});
@@ -355,52 +428,41 @@ fn serve_until(client: &Client, account: &str, over: &AtomicBool) -> u64 {
     served
 }
 
-/// Sends every kind of fault in turn, to several actors, until `over`.
-fn sabotage(client: &Client, number: usize, over: &AtomicBool, faulted: &AtomicU64) {
-    let mut all = faults();
-    all.push(("print", json!({"bytes": 100_000_000, "channel": "stdout"}), &[], ""));
-    all.push(("wait", json!({"ms": 3_600_000}), &[], ""));
-    all.push(("pour", json!({"events": 10_000_000}), &[], ""));
-    for turn in number * 3.. {
-        if over.load(Ordering::Relaxed) {
-            return;
-        }
-        let (command, fields, ..) = &all[turn % all.len()];
-        let reply = send(client, &format!("s{number}-{}", turn % 5), command, fields);
-        assert_ne!(reply.status, 504, "{command}: {}", reply.text());
-        faulted.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn neighbours_of_faults_see_no_error_and_keep_their_service() {
     let strict = std::env::var(SECONDS_VARIABLE).ok();
     let seconds: u64 = strict.as_deref().map_or(0, |text| text.parse().unwrap());
     let rounds = seconds.div_ceil(ROUND.as_secs()).max(1);
-    let host = hostile().model(workspace::bank_model().unwrap()).start().unwrap();
+    let options = hostile().model(workspace::bank_model().unwrap());
+    let (_folders, options) = lies::with_liars(options);
+    let host = options.start().unwrap();
+    let attacks = Attacks::new(if strict.is_some() { files::refused() } else { Vec::new() });
     for number in 0..NEIGHBOURS {
         let account = format!("bank/account/n{number}");
         let reply = host.client().command(&account, "open", &json!({"owner": "N"})).unwrap();
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
-    let mut normal = measure(&host, false);
-    let mut beside = measure(&host, true);
+    let mut normal = measure(&host, None);
+    let mut beside = measure(&host, Some(&attacks));
     for _ in 1..rounds {
-        normal.merge(&measure(&host, false));
-        beside.merge(&measure(&host, true));
+        normal.merge(&measure(&host, None));
+        beside.merge(&measure(&host, Some(&attacks)));
     }
     let (usual, now) = (normal.accounts.p99(), beside.accounts.p99());
     println!(
-        "{NEIGHBOURS} neighbours for {:?}: p99 {usual:?}, beside {} faults {now:?} \
-         (medians {:?} and {:?}); a housemate: p99 {:?} and {:?}",
+        "{NEIGHBOURS} neighbours for {:?}: p99 {usual:?}, beside {} faults of {} kinds and {} \
+         refused loads {now:?} (medians {:?} and {:?}); a housemate: p99 {:?} and {:?}",
         ROUND * u32::try_from(rounds).unwrap(),
         beside.faults,
+        attacks.all.len(),
+        attacks.loads.load(Ordering::Relaxed),
         normal.accounts.median(),
         beside.accounts.median(),
         normal.housemate.p99(),
         beside.housemate.p99(),
     );
-    assert!(beside.faults > 0, "there were faults");
+    let least = if strict.is_some() { attacks.all.len() as u64 } else { 1 };
+    assert!(beside.faults >= least, "only {} faults", beside.faults);
     let limit = if strict.is_some() { usual * PROMISE } else { usual + SHORT_LIMIT };
     assert!(now <= limit, "p99 was {usual:?} and is {now:?} beside faults; the limit is {limit:?}");
 }

@@ -22,6 +22,7 @@ mod hostile;
 mod jetstream;
 mod looking_back;
 mod many_actors;
+mod operations;
 mod process;
 mod readme;
 mod replay;

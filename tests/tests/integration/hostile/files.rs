@@ -1,10 +1,11 @@
 //! Files that are no component, or one that is made to cost its host dear when it is loaded: each
 //! is refused by name, in bounded time and memory, and nothing of it is stored.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use aether_tests::{host_process::HostOptions, workspace};
 use rand::{RngExt as _, SeedableRng as _};
+use tempfile::TempDir;
 
 use super::bundle;
 
@@ -78,6 +79,18 @@ fn code(count: usize, body: &[u8]) -> Vec<u8> {
 /// `count` times a number that is dropped.
 fn numbers(count: usize) -> Vec<u8> {
     [&[0][..], &[0x41, 0, 0x1a].repeat(count), &[0x0b]].concat()
+}
+
+/// Models with components that cost dear to refuse, and what is refused at once: for neighbours.
+pub fn refused() -> Vec<(TempDir, PathBuf)> {
+    let million = 1_000_000;
+    let files = [
+        code(8, &numbers(50 * million / 24)),
+        code(300, &numbers(33_000)),
+        code(100_000, &numbers(1)),
+        vec![0; million],
+    ];
+    files.iter().map(|bytes| bundle(MODEL, bytes)).collect()
 }
 
 #[test]

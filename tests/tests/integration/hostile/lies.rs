@@ -213,8 +213,8 @@ const STARTS: [(&str, &str, &[&str]); 6] = [
     ("creeps", "creep", &["memory"]),
 ];
 
-fn host() -> (Vec<TempDir>, HostProcess) {
-    let mut options = HostOptions::bank().unwrap();
+/// The same host with a liar of each kind, and where they lie.
+pub fn with_liars(mut options: HostOptions) -> (Vec<TempDir>, HostOptions) {
     let mut folders = vec![];
     for (context, start, _) in STARTS {
         let folder = TempDir::new().unwrap();
@@ -224,12 +224,26 @@ fn host() -> (Vec<TempDir>, HostProcess) {
         options = options.model(file);
         folders.push(folder);
     }
-    (folders, options.start().unwrap())
+    (folders, options)
+}
+
+/// Everything that liars do wrong, those that are slow to start last: the beginning of an address,
+/// a command and its fields.
+pub fn attacks() -> Vec<(String, &'static str, Value)> {
+    let honest = || "honest/liar/s".to_owned();
+    let lies = (1..=LIES.len()).map(|lie| (honest(), "say", json!({"lie": lie})));
+    let text = |(bytes, _): (usize, _)| json!({"text": "x".repeat(bytes)});
+    let allocations = ALLOCATIONS.map(|it| (honest(), "hear", text(it)));
+    let starts = STARTS.iter().filter(|(_, start, _)| !start.is_empty());
+    let starts =
+        starts.map(|(context, ..)| (format!("{context}/liar/s"), "say", json!({"lie": 0})));
+    lies.chain(allocations).chain(starts).collect()
 }
 
 #[test]
 fn no_lie_is_believed_and_no_helper_runs_wild() {
-    let (_folders, host) = host();
+    let (_folders, options) = with_liars(HostOptions::bank().unwrap());
+    let host = options.start().unwrap();
     let neighbour = host.client();
     let opened = neighbour.command("bank/account/n", "open", &json!({"owner": "N"})).unwrap();
     assert_eq!(opened.status, 200, "{}", opened.text());
