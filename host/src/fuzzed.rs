@@ -39,6 +39,26 @@ pub mod store {
 
     #[derive(serde::Serialize)]
     pub struct Deployment;
+
+    pub struct Quarantine {
+        pub position: crate::record::Position,
+        pub kind: String,
+        pub reason: String,
+        pub at: u64,
+    }
+}
+
+pub mod audit {
+    //! What stands in for the audit: the answers name what a release did.
+
+    pub mod release {
+        pub struct Released {
+            pub actor: crate::address::Address,
+            pub version: u64,
+            pub was_quarantined: bool,
+            pub repair: Option<crate::record::Position>,
+        }
+    }
 }
 
 pub mod vm {
