@@ -344,7 +344,7 @@ impl Desk<'_> {
             (self.host.env(), self.cancelled(), replay::Options::default());
         let tell = |progress| self.progress(&progress);
         let since = replay::since(env, old, new, reached, &options, cancel.0.clone(), tell);
-        let report = since.await?;
+        let report = step!("order.since", since.await)?;
         let verdict = self.judge(&report, checked);
         checked.reached = report.reached;
         if verdict.outcome == Outcome::Refused {

@@ -46,8 +46,9 @@ pub async fn tally(
     let by_digest: HashMap<Digest, &Model> =
         writers.iter().map(|writer| (writer.digest, &**writer)).collect();
     let mut known: HashMap<(Digest, String, String), bool> = HashMap::new();
-    let opened = store.scan(&target.context, &Reach::default()).await;
-    let mut scan = step!("tally.scan", opened).map_err(|error| StoreError(error.to_string()))?;
+    let all = Reach::default();
+    let opened = step!("tally.scan", store.scan(&target.context, &all).await);
+    let mut scan = opened.map_err(|error| StoreError(error.to_string()))?;
     while let Some(page) = step!("tally.page", scan.pages.next().await) {
         for scanned in page? {
             // What is damaged is no event that a model reads.

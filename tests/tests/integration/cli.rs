@@ -368,7 +368,7 @@ fn models_are_checked_and_turned_into_what_others_need() {
     fs::write(&file, less).unwrap();
     let ended = run(&["model", "diff", bank, "broken.storm.yaml"]);
     assert_eq!(ended.status, 1, "{ended:?}");
-    assert!(ended.out.contains("breaking") && ended.out.contains("opened"), "{ended:?}");
+    assert!(ended.out.contains("needs upcast") && ended.out.contains("opened"), "{ended:?}");
     assert_eq!(run(&["model", "diff", bank, bank]).ok(), "nothing changed\n");
 }
 

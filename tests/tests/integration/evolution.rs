@@ -244,9 +244,9 @@ fn a_breaking_edit_is_refused_by_name_and_the_data_is_untouched() {
 
     for (text, other, said) in [
         // The component need not change for these: only the model knows the old names and values.
-        ("was: item", "about: the product", ["breaking: till.events.sale.product", "`item`"]),
-        ("        was: sold\n", "", ["breaking: till.events.", "sold"]),
-        (", default: counter", "", ["breaking: till.events.sale.channel", "default"]),
+        ("was: item", "about: the product", ["needs upcast: till.events.sale.product", "`item`"]),
+        ("        was: sold\n", "", ["needs upcast: till.events.", "sold"]),
+        (", default: counter", "", ["needs upcast: till.events.sale.channel", "default"]),
         // It was built for another model than these.
         ("count: u64\n", "count: string\n", ["`till.event.sale.count`", "`u64`"]),
         ("context: shop", "context: store", ["`store:model/till`", "shop.wasm"]),
@@ -286,7 +286,7 @@ fn a_retyped_field_is_refused_even_with_a_component_that_was_built_for_it() {
     assert!(!status.success(), "{output}");
     for said in [
         "breaking: account.commands.open.owner: the field was removed",
-        "breaking: account.events.opened.owner: the field was removed",
+        "needs upcast: account.events.opened.owner: the field was removed",
         "nothing was changed",
     ] {
         assert!(output.contains(said), "`{said}` is not in\n{output}");

@@ -13,6 +13,7 @@ const CHECKED: &[&str] = &[
     "host/src/deploy.rs",
     "host/src/deploy/",
     "host/src/host/rollout.rs",
+    "host/src/upcast.rs",
     "host/src/store/embedded.rs",
     "host/src/store/embedded/",
     "host/src/store/jetstream.rs",
@@ -28,6 +29,7 @@ const NO_STORE: &[&str] = &[
     "initial",             // the component
     "decide",              // the component
     "evolve",              // the component
+    "upcast",              // the component
     "sleep",               // time
     "consume_budget",      // the other tasks
     "run_until_cancelled", // calls that are looked at themselves
