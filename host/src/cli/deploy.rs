@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::units,
     deploy::{
-        gates::{Outcome, Verdict},
+        gates::{Gate, Outcome, Verdict},
         order::Word,
     },
     gateway::{http::deploy::Told, reply},
@@ -271,6 +271,7 @@ fn sentence(word: &Word) -> String {
         )
     };
     match word {
+        Word::Refused(Gate::Exports) => "refused at the gate `exports`: nothing was changed (no `--force` helps: what cannot be called cannot be served)".to_owned(),
         Word::Refused(gate) => format!(
             "refused at the gate `{gate}`: nothing was changed (`--force {gate}` skips it, and is recorded)"
         ),
@@ -289,7 +290,6 @@ fn sentence(word: &Word) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deploy::gates::Gate;
 
     fn status(lines: &str) -> String {
         let teller = Teller { json: true, progress: false, ended: None };
@@ -311,6 +311,7 @@ mod tests {
         let verdict = Verdict::refused(Gate::Diff, vec!["a: b".to_owned()]);
         assert_eq!(shown(&verdict), ["diff       REFUSED", "  a: b"]);
         assert!(sentence(&Word::Refused(Gate::Replay)).contains("--force replay"));
+        assert!(!sentence(&Word::Refused(Gate::Exports)).contains("--force exports"));
     }
 
     #[test]

@@ -236,8 +236,8 @@ impl Desk<'_> {
             Ok(candidate) => candidate,
             Err(error) => {
                 let lines = error.0.lines().map(str::to_owned).collect();
-                self.leave(Verdict::refused(Gate::Exports, lines)).await?;
                 // Forced or not: what cannot be called cannot be served.
+                self.say(Word::Gate(Verdict::refused(Gate::Exports, lines))).await?;
                 self.say(Word::Refused(Gate::Exports)).await?;
                 return Err(Stop::Told);
             }
