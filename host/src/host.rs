@@ -165,6 +165,7 @@ impl Host {
         }));
         // A mark may be all that tells of a lost tail: without the marks nothing may be served.
         host.learn_marks().await.map_err(|e| StartError(e.to_string()))?;
+        host.take_part().await.map_err(|e| StartError(e.to_string()))?;
         tokio::spawn(sweep(Arc::downgrade(&host.0), host.0.stop.clone()));
         tokio::spawn(be_present(Arc::downgrade(&host.0), host.0.stop.clone()));
         tokio::spawn(rollout::follow(Arc::downgrade(&host.0), host.0.stop.clone()));

@@ -116,6 +116,20 @@ impl Host {
         order::carry_out(self, order)
     }
 
+    /// Tells others what is served here, then looks what they have ordered meanwhile. Before that
+    /// nothing may be served: whoever is about to deploy waits only for hosts that it sees serve.
+    ///
+    /// # Errors
+    /// If the store cannot answer.
+    pub(super) async fn take_part(&self) -> Result<(), StoreError> {
+        let store = &self.0.env.store;
+        if store.is_shared() {
+            step!("rollout.take-part", store.announce(&self.presence()).await)?;
+            self.look_for_deployments().await?;
+        }
+        Ok(())
+    }
+
     /// Takes over what the store holds that is newer than what is served here.
     ///
     /// # Errors
