@@ -24,7 +24,7 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-co
 
 say = @printf '==> %s\n' $(1)
 
-.PHONY: help run test faults faults-long faults-neighbours attack replay-rate fuzz check guests tools wasm-targets clean
+.PHONY: help run test hot faults faults-long faults-neighbours attack replay-rate fuzz check guests tools wasm-targets clean
 
 help: ## Show this list
 	@printf 'make TARGET, where TARGET is one of\n'
@@ -61,6 +61,11 @@ faults-neighbours: guests ## Measure for 30 s what faults of components cost the
 	$(call say,"measuring 8 neighbours for 30 s without and 30 s beside faults")
 	@AETHER_TEST_BINARY="$(CURDIR)/target/release/aether" AETHER_TEST_NEIGHBOURS_SECONDS=30 \
 		cargo test --workspace --test integration -- --nocapture hostile::neighbours_of_faults
+
+hot: tools guests ## Deploy under long load, and kill hosts and servers at many moments of it
+	$(call say,"deploying and killing (about half an hour)")
+	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_HOT=long \
+		cargo test --workspace --test integration -- --nocapture --test-threads 1 hot_loading::
 
 attack: tools guests ## Run the attacks on the faces in full: 9,000 connections, 100,000 requests on one
 	$(call say,"attacking hosts over HTTP and NATS")

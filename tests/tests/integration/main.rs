@@ -19,6 +19,7 @@ mod disk;
 mod evolution;
 mod faults;
 mod hostile;
+mod hot_loading;
 mod jetstream;
 mod looking_back;
 mod many_actors;

@@ -1,11 +1,11 @@
 //! Where the records of one host are, and what is found there without a host.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use aether::{
     address::Address,
     config::NatsConfig,
-    record::{Chain, Position},
+    record::{Chain, Position, Record},
     snapshot,
     store::{
         DEFAULT_RECORD_LIMIT, EventStore, Freshness,
@@ -17,6 +17,7 @@ use aether_tests::{
     host_process::HostOptions,
     nats_server::{NatsCluster, NatsServer},
 };
+use aether_wit::Digest;
 use anyhow::{Context as _, Result, ensure};
 use rusqlite::Connection;
 
@@ -30,6 +31,16 @@ pub enum Kind<'a> {
     JetStream(&'a NatsServer),
     /// Three servers with three replicas of everything.
     Replicated(&'a NatsCluster),
+}
+
+impl fmt::Display for Kind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Embedded => "embedded store",
+            Self::JetStream(_) => "JetStream",
+            Self::Replicated(_) => "JetStream, three replicas",
+        })
+    }
 }
 
 /// The records of one host.
@@ -119,6 +130,16 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
+    /// All records of `actor`, whose chain must be whole; no host may have the store open.
+    pub fn records(&self, actor: &Address) -> Result<Vec<Record>> {
+        tokio::runtime::Runtime::new()?.block_on(async {
+            let store = self.open().await?;
+            let read = read(&*store, actor).await.with_context(|| actor.to_string());
+            store.close().await;
+            Ok(read?.1.into_iter().map(|(_, _, _, record)| record).collect())
+        })
+    }
+
     async fn open(&self) -> Result<Arc<dyn EventStore>> {
         Ok(match self.kind.servers() {
             None => {
@@ -142,7 +163,10 @@ impl<'a> Place<'a> {
     }
 }
 
-async fn verify(store: &dyn EventStore, actor: &Address, version: u64) -> Result<()> {
+/// A record, and where its chain stands behind it.
+type Read = (u64, Position, Option<Digest>, Record);
+
+async fn read(store: &dyn EventStore, actor: &Address) -> Result<(Chain, Vec<Read>)> {
     let mut chain = Chain::start(actor);
     let mut records = Vec::new();
     loop {
@@ -153,9 +177,13 @@ async fn verify(store: &dyn EventStore, actor: &Address, version: u64) -> Result
             records.push((record.last(), chain.position, chain.digest, record));
         }
         if !page.more {
-            break;
+            return Ok((chain, records));
         }
     }
+}
+
+async fn verify(store: &dyn EventStore, actor: &Address, version: u64) -> Result<()> {
+    let (chain, records) = read(store, actor).await?;
     ensure!(chain.version == version, "the log ends at {}, not at {version}", chain.version);
     let Some((_, position, _, newest)) = records.last() else { return Ok(()) };
     ensure!(store.head(actor).await? == *position, "the head is not the last record");

@@ -1,0 +1,15 @@
+//! New behaviour for running hosts: what clients notice of it (nothing), what is refused, and what
+//! is left if somebody dies meanwhile.
+//!
+//! `make hot` runs the long variants: `AETHER_TEST_HOT=long`.
+
+mod back_and_forth;
+mod closing;
+mod deaths;
+pub mod kit;
+mod load;
+mod refused;
+mod runtime_traps;
+mod story;
+mod unable;
+mod versions;

@@ -1,0 +1,84 @@
+//! The life of the example bank under load: two versions deployed, two refused, one rollback
+//! refused, one accepted. `docs/hot-loading.md` tells the same story.
+
+use aether::clock;
+use serde_json::json;
+
+use super::{
+    kit::{Stage, active, aether, deploy, on_both},
+    load::{Load, accounts},
+    versions::{MOST, UNBEARABLE, Version},
+};
+use crate::crash_points::place::Kind;
+
+/// An account whose past the fifth version cannot fold.
+const ODD: &str = "bank/account/odd";
+
+/// Clients; each has an account of its own.
+const CLIENTS: usize = 8;
+
+/// Answers between two deploys.
+const SOME: usize = 100;
+
+#[test]
+fn a_bank_goes_through_its_versions_and_no_client_notices() {
+    on_both(a_life);
+}
+
+fn a_life(kind: Kind<'_>) {
+    let stage = Stage::start(kind, "story");
+    let load = Load::start(&stage.clients(), CLIENTS);
+    load.await_answers(SOME);
+    let (first, other) = (&stage.hosts[0], &stage.hosts[stage.hosts.len() - 1]);
+    let accepted = |name: &str, fields| {
+        let reply = other.client().command(ODD, name, &fields).unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    };
+    accepted("open", json!({"owner": "Odd"}));
+    accepted("deposit", json!({"amount": UNBEARABLE}));
+    accepted("deposit", json!({"amount": 1}));
+    let begun = clock::now();
+
+    deploy(first, Version::V2, &["--because", "accounts change hands"])
+        .expect(0, &["new event", "deployment #2 of context bank", "is active"]);
+    load.await_answers(SOME);
+    accepted("rename", json!({"owner": "Even"}));
+    accepted("deposit", json!({"amount": MOST + 1}));
+
+    deploy(other, Version::V3, &[]).expect(0, &["new rejection", "deployment #3", "is active"]);
+    load.await_answers(SOME);
+    for host in &stage.hosts {
+        let refused = host.client().command(ODD, "deposit", &json!({"amount": MOST + 1})).unwrap();
+        assert_eq!(refused.json().unwrap()["rejection"], "ask-first", "{}", refused.text());
+    }
+
+    // The line of the model that knew the field, and how many events have it.
+    let lost = [
+        "deployment 3, line ",
+        "account.events.opened.owner: the field was removed",
+        &format!("; {} stored events `opened` are concerned", accounts(CLIENTS) + 1),
+        "refused at the gate `diff`: nothing was changed",
+    ];
+    deploy(first, Version::V4, &[]).expect(1, &lost);
+    // The actor whose past the new code does not survive.
+    let trap = [ODD, "refused at the gate `replay`: nothing was changed"];
+    deploy(other, Version::V5, &[]).expect(1, &trap);
+    // The events that the old types cannot read, and how many there are.
+    let needed = ["; 1 stored events `renamed` are concerned", "refused at the gate `diff`"];
+    aether(first, &["rollback", "--to", "1"]).expect(1, &needed);
+    assert_eq!(active(first), 3, "what was refused has changed something");
+
+    aether(other, &["rollback", "bank", "--to", "2", "--because", "the rule was too strict"])
+        .expect(0, &["deployment #4 of context bank", "#2 again", "is active"]);
+    load.await_answers(SOME);
+    for _ in &stage.hosts {
+        accepted("deposit", json!({"amount": MOST + 1}));
+    }
+    assert_eq!(stage.await_agreement(), 4);
+    let ended = clock::now();
+    load.finish().report(&format!("the life of a bank, {kind}"), begun, ended);
+    for line in ["* bank  #4", "#2 again", "`the rule was too strict`", "`accounts change hands`"] {
+        aether(first, &["deployments"]).expect(0, &[line]);
+    }
+    stage.audit();
+}
