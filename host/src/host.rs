@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -83,6 +83,8 @@ struct Inner {
     adopting: tokio::sync::Mutex<()>,
     /// Held while a deployment is ordered here.
     ordering: Arc<tokio::sync::Mutex<()>>,
+    /// Ends, per context, the replay of what did not fit the time before the last activation.
+    replaying: Mutex<BTreeMap<String, CancellationToken>>,
 }
 
 /// What is served, and what ought to be.
@@ -162,6 +164,7 @@ impl Host {
             stop: CancellationToken::new(),
             adopting: tokio::sync::Mutex::default(),
             ordering: Arc::default(),
+            replaying: Mutex::default(),
         }));
         // A mark may be all that tells of a lost tail: without the marks nothing may be served.
         host.learn_marks().await.map_err(|e| StartError(e.to_string()))?;

@@ -315,7 +315,18 @@ impl Host {
     /// Replays beside everything else what did not fit the time before an activation, and logs what
     /// it finds: the actors of it are folded by the new code alone until then.
     pub(crate) fn replay_later(&self, old: Arc<Served>, new: Arc<Served>, rest: Option<Rest>) {
-        let (env, stop) = (self.0.env.clone(), self.0.stop.clone());
+        let (env, stop) = (self.0.env.clone(), self.0.stop.child_token());
+        let context = new.deployment.context.clone();
+        // What an earlier deployment left is of no interest any more.
+        let former = self
+            .0
+            .replaying
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(context, stop.clone());
+        if let Some(former) = former {
+            former.cancel();
+        }
         tokio::spawn(async move {
             let options =
                 replay::Options { resume: rest, workers: 1, ..replay::Options::default() };

@@ -29,6 +29,9 @@ use crate::{
 /// Ticks of an inline call: between one and two milliseconds, for the first is under way.
 const SLICE_TICKS: u64 = 2;
 
+/// The same as a time.
+const SLICE: Duration = Duration::from_millis(SLICE_TICKS * TICK.as_millis() as u64);
+
 /// Bytes of packed arguments above which a call does not run inline: turning them into values and
 /// back takes about a millisecond.
 const MAX_INLINE_BYTES: usize = 100 << 10;
@@ -228,7 +231,9 @@ impl Guest {
             };
             match attempt(behaviour, &self.actor, seat, &call, slice) {
                 Attempt::Done { answer, instance, took } => {
-                    budget.spend(took.call);
+                    // By the clock a call may have waited for a processor most of its time; it
+                    // cannot have used more than its slice.
+                    budget.spend(took.call.min(SLICE));
                     return Ok((answer, instance));
                 }
                 Attempt::Failed(fault) => return Err(fault),
@@ -300,10 +305,9 @@ impl Guest {
         })?;
         match attempt {
             Attempt::Done { answer, instance, took } => {
-                let slice = TICK * u32::try_from(SLICE_TICKS).unwrap_or(1);
-                behaviour.credit.took(kind, took.call, slice);
+                behaviour.credit.took(kind, took.call, SLICE);
                 if let Some(start) = took.start {
-                    behaviour.credit.took(Kind::NEW_INSTANCE, start, slice);
+                    behaviour.credit.took(Kind::NEW_INSTANCE, start, SLICE);
                 }
                 budget.spend(took.call);
                 Ok((answer, instance))

@@ -42,9 +42,6 @@ use self::{
     place::{Kind, Place},
 };
 
-/// Steps that a host passes now and then, whatever it is asked: `hot_loading::*` takes them.
-const SOMETIMES: &[&str] = &["rollout.contexts", "rollout.deployments", "rollout.closing"];
-
 /// Which steps are taken, and how often; see the top.
 const STEPS_VARIABLE: &str = "AETHER_TEST_CRASH_POINTS";
 const ROUNDS_VARIABLE: &str = "AETHER_TEST_CRASH_ROUNDS";
@@ -84,29 +81,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("jetstream.ask-gone", "an audit: `damage::jetstream::*`"),
     ("jetstream.scan", "a scan: `jetstream::conformance::*`"),
     ("jetstream.scan-page", "a scan: `jetstream::conformance::*`"),
-    ("news.adopted", "a record of a newer deployment: `hot_loading::*`"),
     ("mailbox.newer", "a record of a newer deployment: `hot_loading::*`"),
     ("mailbox.pass", "a closing: `hot_loading::*`"),
     ("jetstream.close", "a closing: `hot_loading::*`"),
     ("wake.read-ahead", "a deploy: `hot_loading::*`"),
-    ("order.history", "a deploy: `hot_loading::*`"),
-    ("order.since", "a deploy: `hot_loading::*`"),
-    ("order.listener", "a deploy: `hot_loading::*`"),
-    ("order.activate", "a deploy: `hot_loading::*`"),
-    ("order.close", "a closing: `hot_loading::*`"),
-    ("order.others", "a deploy: `hot_loading::*`"),
-    ("order.alive", "a deploy: `hot_loading::*`"),
-    ("tally.scan", "a deploy: `hot_loading::*`"),
-    ("tally.page", "a deploy: `hot_loading::*`"),
-    ("rollout.list-contexts", "a deploy: `hot_loading::*`"),
-    ("rollout.list", "a deploy: `hot_loading::*`"),
-    ("rollout.list-hosts", "a deploy: `hot_loading::*`"),
-    ("rollout.ask", "a deploy: `hot_loading::*`"),
-    ("rollout.adopting", "a deploy: `hot_loading::*`"),
-    ("rollout.history", "a deploy: `hot_loading::*`"),
-    ("rollout.alive", "a closing: `hot_loading::*`"),
-    ("rollout.reopen", "a closing: `hot_loading::*`"),
-    ("rollout.announce", "a deploy: `hot_loading::*`"),
     ("replay.await-crew", "a shadow replay: `replay::*`"),
     ("replay.await-snapshot", "a shadow replay: `replay::*`"),
     ("replay.await-worker", "a shadow replay: `replay::*`"),
@@ -257,9 +235,6 @@ fn deaths(kind: Kind<'_>, survey: &Survey, asked: &[String]) -> Vec<Death> {
     let steps: Vec<String> = steps.filter(|step| kind.has(step) && !elsewhere(step)).collect();
     let (mut deaths, mut never) = (Vec::new(), Vec::new());
     for step in &steps {
-        if SOMETIMES.contains(&step.as_str()) {
-            continue;
-        }
         if let Some((_, test)) = ELSEWHERE.iter().find(|(name, _)| name == step) {
             assert!(!passed.contains(step.as_str()), "{step} is passed here, not only by {test}");
             continue;
