@@ -31,6 +31,7 @@ pub mod state;
 pub mod test;
 pub mod wake;
 pub mod watch;
+pub mod what_if;
 
 use std::process::ExitCode;
 
@@ -81,6 +82,8 @@ enum Command {
     Audit(audit::Args),
     /// Deploy a model to the running hosts.
     Deploy(deploy::Args),
+    /// Fold what is stored through other code, and tell what would differ.
+    WhatIf(what_if::Args),
     /// Go back to what was deployed before.
     Rollback(rollback::Args),
     /// Show what was deployed, and where it is served.
@@ -144,6 +147,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Release(args) => release::run(args).await,
         Command::Audit(args) => Box::pin(audit::run(args)).await,
         Command::Deploy(args) => deploy::run(args).await,
+        Command::WhatIf(args) => what_if::run(args).await,
         Command::Rollback(args) => rollback::run(args).await,
         Command::Deployments(args) => deployments::run(args).await,
         Command::Model(args) => model::run(args).await,

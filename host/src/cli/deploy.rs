@@ -68,8 +68,7 @@ impl How {
             budget: self.budget.map(|budget| format!("{}ms", budget.as_millis())),
             all: self.all,
             because: self.because.clone().unwrap_or_default(),
-            context: None,
-            to: None,
+            ..Told::default()
         }
     }
 
@@ -88,27 +87,45 @@ impl How {
         };
         let order = Told { context: Some(context), to, ..self.order() };
         let body = reply::json(&order).into_bytes();
-        self.send(&client, "/admin/rollback", "application/json", body)
+        send(&client, self.json, ("/admin/rollback", "application/json"), body)
     }
+}
 
-    fn send(
-        &self,
-        client: &Client<'_>,
-        path: &str,
-        content_type: &str,
-        body: Vec<u8>,
-    ) -> anyhow::Result<ExitCode> {
-        let mut response = client.post_open(path, content_type, body)?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            let (said, status) = explain(status, &response.body_mut().read_to_string()?);
-            eprintln!("{said}");
-            return Ok(ExitCode::from(status));
-        }
-        let progress = !self.json && std::io::stderr().is_terminal();
-        let teller = Teller { json: self.json, progress, ended: None };
-        follow(BufReader::new(response.into_body().into_reader()), teller)
+/// Sends an order, and tells how it goes.
+fn send(
+    client: &Client<'_>,
+    json: bool,
+    (path, content_type): (&str, &str),
+    body: Vec<u8>,
+) -> anyhow::Result<ExitCode> {
+    let mut response = client.post_open(path, content_type, body)?;
+    let status = response.status().as_u16();
+    if status != 200 {
+        let (said, status) = explain(status, &response.body_mut().read_to_string()?);
+        eprintln!("{said}");
+        return Ok(ExitCode::from(status));
     }
+    let progress = !json && std::io::stderr().is_terminal();
+    follow(
+        BufReader::new(response.into_body().into_reader()),
+        Teller { json, progress, ended: None },
+    )
+}
+
+/// Orders what is to become of a bundle, and tells how it goes.
+///
+/// # Errors
+/// If the host cannot be reached.
+pub fn order(
+    connection: &Connection,
+    json: bool,
+    order: &Told,
+    bundle: &Bundle,
+) -> anyhow::Result<ExitCode> {
+    let boundary = format!("aether-{}", Uuid::now_v7().simple());
+    let body = form(&boundary, &reply::json(order), bundle);
+    let kind = format!("multipart/form-data; boundary={boundary}");
+    send(&connection.client(), json, ("/admin/deploy", &kind), body)
 }
 
 /// The one context of which anything was deployed, or the exit status after an explanation.
@@ -146,10 +163,7 @@ pub struct Args {
 /// If the model or a component cannot be read, or the host cannot be reached.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let bundle = bundle(&args.model)?;
-    let boundary = format!("aether-{}", Uuid::now_v7().simple());
-    let body = form(&boundary, &reply::json(&args.how.order()), &bundle);
-    let kind = format!("multipart/form-data; boundary={boundary}");
-    args.how.send(&args.how.connection.client(), "/admin/deploy", &kind, body)
+    order(&args.how.connection, args.how.json, &args.how.order(), &bundle)
 }
 
 /// The parts of an order as multipart/form-data (RFC 7578).
@@ -276,7 +290,7 @@ fn sentence(word: &Word) -> String {
             "refused at the gate `{gate}`: nothing was changed (`--force {gate}` skips it, and is recorded)"
         ),
         Word::Passed(number) => {
-            format!("it would become deployment #{number}; nothing was changed (--dry-run)")
+            format!("it would become deployment #{number}; nothing was changed (--dry-run or what-if)")
         }
         Word::Unchanged(d) => format!("{} is active already: nothing was changed", named(d)),
         Word::Deployed(d) => format!("{} is active", named(d)),

@@ -96,6 +96,8 @@ async fn deploy(host: &Host, bundle: Bundle) {
     let order = Order {
         what: What::Bundle(bundle),
         dry_run: false,
+        what_if: false,
+        actor: None,
         force: [].into(),
         // Whoever edits sees them at once.
         accept_state_changes: true,

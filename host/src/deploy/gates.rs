@@ -10,10 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Candidate,
-    replay::{self, findings::DifferenceKind, report::Report},
+    replay::{
+        self,
+        difference::Difference,
+        findings::{DifferenceKind, Failed, Verdict as Found},
+        report::Report,
+    },
     tally::Tally,
 };
-use crate::scenario::{self, report};
+use crate::{
+    address::Address,
+    scenario::{self, report},
+};
 
 /// A check before activation, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -205,6 +213,37 @@ pub fn replay(report: &Report, old: &Model, new: &Model, accepted: bool) -> Verd
         Verdict::refused(Gate::Replay, lines)
     } else {
         Verdict::passed(Gate::Replay, lines)
+    }
+}
+
+/// What shadow replay found of one actor.
+#[must_use]
+pub fn replay_of_one(actor: &Address, found: &Found) -> Verdict {
+    let fails = |who: &str, failed: &Failed| {
+        format!("{actor}: {who} at version {}: {}: {}", failed.version, failed.kind, failed.detail)
+    };
+    match found {
+        Found::Same => Verdict::passed(Gate::Replay, vec![format!("{actor}: nothing differs")]),
+        Found::Healed => {
+            let line = format!("{actor}: the new code takes a past that the old one does not");
+            Verdict::passed(Gate::Replay, vec![line])
+        }
+        Found::BothFail(failed) => {
+            Verdict::passed(Gate::Replay, vec![fails("both codes fail", failed)])
+        }
+        Found::Fails(failed) => {
+            Verdict::refused(Gate::Replay, vec![fails("the new code fails", failed)])
+        }
+        Found::Differs(version, differences) => {
+            let said = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
+            let line = |it: &Difference| {
+                let place = if it.path.is_empty() { "the whole state" } else { &it.path };
+                format!("  {place}: {} becomes {}", said(&it.old), said(&it.new))
+            };
+            let head = format!("{actor} at version {version}:");
+            let lines = std::iter::once(head).chain(differences.iter().map(line)).collect();
+            Verdict::refused(Gate::Replay, lines)
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     tally::tally,
 };
 use crate::{
+    address::Address,
     clock,
     failure::{Code, Failure},
     host::{Bundle, Host},
@@ -60,6 +61,10 @@ pub struct Order {
     pub what: What,
     /// Only tell what would happen.
     pub dry_run: bool,
+    /// Only replay, and only tell what that finds.
+    pub what_if: bool,
+    /// Replay this actor alone; only for [`Self::what_if`].
+    pub actor: Option<Address>,
     /// Gates that need not be passed.
     pub force: BTreeSet<Gate>,
     /// States may differ from those that the active code folds.
@@ -216,7 +221,7 @@ impl Desk<'_> {
         }
         let number = history.last().map_or(1, |active| active.number + 1);
         let checked = self.gates(&entry, &history, number).await?;
-        if self.order.dry_run {
+        if self.order.dry_run || self.order.what_if {
             return self.say(Word::Passed(number)).await;
         }
         self.activate(entry, history.last(), number, checked).await
@@ -297,6 +302,18 @@ impl Desk<'_> {
         let writers = registry.models(history).await?;
         self.say(Word::Progress("looking at what is stored".to_owned())).await?;
         let old = registry.model(active).await?;
+        let proposed = self.deployment(entry, number, Vec::new());
+        let new = candidate.clone().serve(self.host.env(), proposed, None, &writers);
+        let running = self.host.serving(&active.context)?;
+        let checked =
+            Checked { old: running, new: Arc::new(new), reached: Reach::default(), rest: None };
+        if let Some(actor) = &self.order.actor {
+            self.replay_one(&checked, actor).await?;
+            return Ok(Some(checked));
+        }
+        if self.order.what_if {
+            return self.replay(checked).await.map(Some);
+        }
         let change = gates::Step {
             file: &candidate.file,
             old: &old,
@@ -308,23 +325,26 @@ impl Desk<'_> {
         self.leave(gates::diff(&change)).await?;
         self.say(Word::Progress("running the scenarios".to_owned())).await?;
         self.leave(gates::scenarios(candidate).await).await?;
-        let proposed = self.deployment(entry, number, Vec::new());
-        let new = candidate.clone().serve(self.host.env(), proposed, None, &writers);
-        let running = self.host.serving(&active.context)?;
-        self.replay(Checked {
-            old: running,
-            new: Arc::new(new),
-            reached: Reach::default(),
-            rest: None,
-        })
-        .await
-        .map(Some)
+        self.replay(checked).await.map(Some)
+    }
+
+    /// The past of one actor alone.
+    async fn replay_one(&self, checked: &Checked, actor: &Address) -> Result<(), Stop> {
+        if actor.context() != checked.new.deployment.context {
+            let detail = format!("{actor} is not of context `{}`", checked.new.deployment.context);
+            return Err(Failure::new(Code::Invalid, detail).into());
+        }
+        let (env, cancel) = (self.host.env(), self.cancelled());
+        let one = replay::one(env, &checked.old, &checked.new, actor, cancel.0.clone());
+        let verdict = step!("replay.one", one.await)?;
+        self.leave(gates::replay_of_one(actor, &verdict)).await
     }
 
     /// Shadow replay of everything that is stored, as far as the budget goes.
     async fn replay(&self, mut checked: Checked) -> Result<Checked, Stop> {
         let options = replay::Options {
             budget: (!self.order.all).then_some(self.order.budget),
+            snapshots: !self.order.dry_run && !self.order.what_if,
             ..replay::Options::default()
         };
         let Checked { old, new, .. } = &checked;

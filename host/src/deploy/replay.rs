@@ -12,8 +12,7 @@
 //! passes by ([`survey`]) and folded actor by actor, past the time if need be. Nothing is decided
 //! here: the report says what was found ([`report`]).
 //!
-//! *Cost.* About 10 µs of processor for an event (reading, verifying, twice decoded and folded),
-//! memory as [`Options::memory`] says and two pages for each worker, and a snapshot of the new code
+//! *Cost.* For each event: reading, verifying, and twice decoding and folding; memory as [`Options::memory`] says and two pages for each worker, and a snapshot of the new code
 //! for each actor that has enough events to have one.
 
 mod crew;

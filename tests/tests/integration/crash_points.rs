@@ -85,6 +85,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("mailbox.pass", "a closing: `hot_loading::*`"),
     ("jetstream.close", "a closing: `hot_loading::*`"),
     ("wake.read-ahead", "a deploy: `hot_loading::*`"),
+    ("replay.one", "a what-if: `hot_loading::story`"),
     ("replay.await-crew", "a shadow replay: `replay::*`"),
     ("replay.await-snapshot", "a shadow replay: `replay::*`"),
     ("replay.await-worker", "a shadow replay: `replay::*`"),

@@ -40,6 +40,11 @@ const FORM: &str = "expected multipart/form-data with the parts `order` (JSON), 
 pub struct Told {
     /// Only tell what would happen.
     pub dry_run: bool,
+    /// Only replay, and only tell what that finds.
+    pub what_if: bool,
+    /// Replay this actor alone, with `what-if`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
     /// Gates that need not be passed.
     pub force: Vec<String>,
     /// States may differ from those that the active code folds.
@@ -68,9 +73,16 @@ impl Told {
         let force = force.collect::<Result<BTreeSet<_>, _>>().map_err(invalid)?;
         let budget = self.budget.as_deref().map(units::duration).transpose();
         let budget = budget.map_err(|why| invalid(format!("`budget`: {why}")))?;
+        let actor = self.actor.as_deref().map(str::parse).transpose();
+        let actor = actor.map_err(|error| invalid(format!("`actor`: {error}")))?;
+        if actor.is_some() && !self.what_if {
+            return Err(invalid("`actor` is for a `what-if`"));
+        }
         Ok(Order {
             what,
             dry_run: self.dry_run,
+            what_if: self.what_if,
+            actor,
             force,
             accept_state_changes: self.accept_state_changes,
             budget: budget.unwrap_or(BUDGET),
@@ -192,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_order_is_invalid() {
         let model = ("model", Some("m"), "x");
-        let wrong: [&[(&str, Option<&str>, &str)]; 7] = [
+        let wrong: [&[(&str, Option<&str>, &str)]; 8] = [
             &[],
             &[("order", None, "{}")],
             &[("model", None, "x")],
@@ -200,6 +212,7 @@ mod tests {
             &[model, ("order", None, r#"{"force":["all"]}"#)],
             &[model, ("order", None, r#"{"budget":"soon"}"#)],
             &[model, ("order", None, r#"{"to":1}"#)],
+            &[model, ("order", None, r#"{"actor":"bank/account/a"}"#)],
         ];
         for parts in wrong {
             let (headers, body) = form(parts);

@@ -2,6 +2,7 @@
 //! refused, one accepted. `docs/hot-loading.md` tells the same story.
 
 use aether::clock;
+use aether_tests::host_process::HostProcess;
 use serde_json::json;
 
 use super::{
@@ -63,6 +64,7 @@ fn a_life(kind: Kind<'_>) {
     // The actor whose past the new code does not survive.
     let trap = [ODD, "refused at the gate `replay`: nothing was changed"];
     deploy(other, Version::V5, &[]).expect(1, &trap);
+    what_if(other);
     // The events that the old types cannot read, and how many there are.
     let needed = ["; 1 stored events `renamed` are concerned", "refused at the gate `diff`"];
     aether(first, &["rollback", "--to", "1"]).expect(1, &needed);
@@ -81,4 +83,22 @@ fn a_life(kind: Kind<'_>) {
         aether(first, &["deployments"]).expect(0, &[line]);
     }
     stage.audit();
+}
+
+/// The same without an order: as a report, of all actors and of one.
+fn what_if(host: &HostProcess) {
+    let (same, worse) = (Version::V3.model(), Version::V5.model());
+    let (same, worse) = (same.to_str().unwrap(), worse.to_str().unwrap());
+    aether(host, &["what-if", worse]).expect(1, &["replay     REFUSED", ODD]);
+    aether(host, &["what-if", worse, "--actor", ODD]).expect(1, &["the new code fails at version"]);
+    aether(host, &["what-if", same]).expect(0, &["is active already"]);
+    let first = Version::V2.model();
+    let first = first.to_str().unwrap();
+    aether(host, &["what-if", first, "--actor", ODD]).expect(0, &["nothing differs"]);
+    let component = Version::V5.model().with_file_name("bank.wasm");
+    let component = component.to_str().unwrap();
+    aether(host, &["what-if", worse, "--component", component]).expect(1, &[ODD]);
+    let foreign = ["what-if", worse, "--actor", "shop/till/one"];
+    aether(host, &foreign).expect(2, &["is not of context `bank`"]);
+    aether(host, &["deploy", worse, "--force", "everything"]).expect(2, &["is no gate"]);
 }
