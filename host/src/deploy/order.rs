@@ -301,7 +301,6 @@ impl Desk<'_> {
         };
         let writers = registry.models(history).await?;
         self.say(Word::Progress("looking at what is stored".to_owned())).await?;
-        let old = registry.model(active).await?;
         let proposed = self.deployment(entry, number, Vec::new());
         let new = candidate.clone().serve(self.host.env(), proposed, None, &writers);
         let running = self.host.serving(&active.context)?;
@@ -316,7 +315,7 @@ impl Desk<'_> {
         }
         let change = gates::Step {
             file: &candidate.file,
-            old: &old,
+            old: &checked.old.model,
             active: active.number,
             new: &candidate.model,
             stored: &tally(registry.store, &candidate.model, &writers).await?,
@@ -429,9 +428,9 @@ impl Desk<'_> {
         if let What::Bundle(bundle) = &self.order.what {
             self.registry().put(bundle).await?;
         }
-        let closed = match active {
-            Some(active) => self.close(active, &entry.candidate.model, number).await?,
-            None => false,
+        let closed = match (active, &checked) {
+            (Some(active), Some(checked)) => self.close(active, checked, number).await?,
+            _ => false,
         };
         if let (Some(checked), Some(active)) = (&mut checked, active)
             && let Err(stop) = self.replay_rest(checked).await
@@ -471,9 +470,13 @@ impl Desk<'_> {
 
     /// If the active code may write what the candidate cannot read: has every host stop that
     /// first. Whether it was necessary.
-    async fn close(&self, active: &Deployment, target: &Model, number: u64) -> Result<bool, Stop> {
-        let writer = self.registry().model(active).await?;
-        let events = unreadable(target, &writer);
+    async fn close(
+        &self,
+        active: &Deployment,
+        checked: &Checked,
+        number: u64,
+    ) -> Result<bool, Stop> {
+        let events = unreadable(&checked.new.model, &checked.old.model);
         if events.is_empty() || self.order.force.contains(&Gate::Replay) {
             return Ok(false);
         }
