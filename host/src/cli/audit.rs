@@ -8,7 +8,7 @@ use std::{
 use anyhow::bail;
 
 use super::{
-    client::{Connection, explain, query},
+    client::{Connection, broken_off, explain, query},
     flags::StoreFlags,
     print,
 };
@@ -81,9 +81,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn follow(lines: impl BufRead, mut teller: Teller) -> anyhow::Result<ExitCode> {
     for line in lines.lines() {
         let line = line?;
-        if let Some(problem) = line.strip_prefix("{\"problem\":") {
+        if let Some((said, status)) = broken_off(&line) {
             teller.clear();
-            let (said, status) = explain(200, problem.strip_suffix('}').unwrap_or(problem));
             eprintln!("{said}");
             return Ok(ExitCode::from(status));
         }

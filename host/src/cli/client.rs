@@ -275,6 +275,13 @@ pub fn explain(status: u16, body: &str) -> (String, u8) {
     }
 }
 
+/// The same for a line of an answer that comes line by line, if it says that the answer broke off.
+#[must_use]
+pub fn broken_off(line: &str) -> Option<(String, u8)> {
+    let problem = line.strip_prefix("{\"problem\":")?;
+    Some(explain(200, problem.strip_suffix('}').unwrap_or(problem)))
+}
+
 /// The path of an actor, with its id percent-encoded. Dots are encoded too: many clients would
 /// normalise `.` and `..` away.
 #[must_use]

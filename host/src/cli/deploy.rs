@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     bundle::bundle,
-    client::{Answer, Client, Connection, explain},
+    client::{Answer, Client, Connection, broken_off, explain},
     print,
 };
 use crate::{
@@ -196,9 +196,8 @@ fn quoted(name: &str) -> String {
 fn follow(lines: impl BufRead, mut teller: Teller) -> anyhow::Result<ExitCode> {
     for line in lines.lines() {
         let line = line?;
-        if let Some(problem) = line.strip_prefix("{\"problem\":") {
+        if let Some((said, status)) = broken_off(&line) {
             teller.clear();
-            let (said, status) = explain(200, problem.strip_suffix('}').unwrap_or(problem));
             eprintln!("{said}");
             return Ok(ExitCode::from(status));
         }

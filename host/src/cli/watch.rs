@@ -4,7 +4,7 @@ use std::{io::BufReader, process::ExitCode};
 
 use anyhow::bail;
 
-use super::client::{Connection, explain, query};
+use super::client::{Connection, broken_off, explain, query};
 use crate::address::is_name;
 
 /// Follows the events of a context: one JSON object per line, old ones first. Each holds the
@@ -46,8 +46,7 @@ fn follow(feed: impl std::io::BufRead, out: &mut impl std::io::Write) -> anyhow:
         if line.is_empty() {
             continue;
         }
-        if let Some(problem) = line.strip_prefix("{\"problem\":") {
-            let (said, status) = explain(200, problem.strip_suffix('}').unwrap_or(problem));
+        if let Some((said, status)) = broken_off(&line) {
             eprintln!("{said}");
             return Ok(ExitCode::from(status));
         }
