@@ -8,8 +8,13 @@ use std::{
     fs,
     io::{BufRead, BufReader, ErrorKind, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -32,6 +37,10 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Longest wait for one answer of a server.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// Ports of servers: below those that Linux gives to connections (32,768 and above). One of these
+/// could be taken while a server is away that is to come back on it.
+const PORTS: Range<u16> = 10_000..32_000;
 
 /// What differs from a plain server.
 #[derive(Debug, Clone)]
@@ -433,9 +442,18 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A port that is free now, with what holds it.
 fn free_port() -> Result<(u16, TcpListener)> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    Ok((listener.local_addr()?.port(), listener))
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(rand::random_range(0..PORTS.end)));
+    for _ in PORTS {
+        let offset = next.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, PORTS.start + offset)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            listener => return Ok((PORTS.start + offset, listener?)),
+        }
+    }
+    bail!("no port of {PORTS:?} is free")
 }
 
 /// One request on a connection of its own; with no subject only the greeting is awaited.
