@@ -4,6 +4,7 @@
 //! host serves the newest deployment of each context that the store holds.
 
 pub mod ahead;
+mod closing;
 pub mod faults;
 pub mod gates;
 pub mod news;

@@ -41,6 +41,28 @@ pub enum AppendFault {
     Contended,
 }
 
+/// What is asked of a store around a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// [`EventStore::activate`].
+    Activate,
+    /// [`EventStore::announce`].
+    Announce,
+    /// [`EventStore::close_events`].
+    CloseEvents,
+    /// [`EventStore::deployments`].
+    Deployments,
+}
+
+/// What happens to such a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallFault {
+    /// It is done, and the answer is lost.
+    AnswerLost,
+    /// It is lost on its way, and so is the answer.
+    RequestLost,
+}
+
 /// A store in front of a store.
 #[derive(Debug)]
 pub struct FaultyStore {
@@ -61,6 +83,10 @@ pub struct FaultyStore {
     reads: AtomicU64,
     /// What others append behind the next reads.
     late: Mutex<VecDeque<Option<Append>>>,
+    /// What happens to calls from the next closing on.
+    behind_closing: Mutex<Vec<(Call, CallFault)>>,
+    /// What happens to the next of these calls.
+    calls: Mutex<Vec<(Call, CallFault)>>,
 }
 
 /// Permits of an open gate: more than any test has appends in flight.
@@ -81,6 +107,8 @@ impl FaultyStore {
             hole_reads: AtomicU64::new(u64::MAX),
             reads: AtomicU64::new(u64::MAX),
             late: Mutex::default(),
+            behind_closing: Mutex::default(),
+            calls: Mutex::default(),
         })
     }
 
@@ -134,6 +162,37 @@ impl FaultyStore {
     /// Behind each of the next reads, one after the other, others append this.
     pub fn append_behind_reads(&self, appends: Vec<Option<Append>>) {
         *self.late.lock().unwrap_or_else(PoisonError::into_inner) = appends.into();
+    }
+
+    /// From the next closing on, itself included, this happens to these calls, one after the other.
+    pub fn fail_from_closing(&self, faults: &[(Call, CallFault)]) {
+        *self.behind_closing.lock().unwrap_or_else(PoisonError::into_inner) = faults.to_vec();
+    }
+
+    /// How many of the faults for calls have not happened yet.
+    pub fn calls_to_fail(&self) -> usize {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Does a call, or what happens to it instead.
+    async fn call<T, E: From<StoreError>>(
+        &self,
+        call: Call,
+        done: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let fault = {
+            let mut faults = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = faults.iter().position(|(of, _)| *of == call);
+            next.map(|at| faults.remove(at).1)
+        };
+        match fault {
+            None => done.await,
+            Some(CallFault::RequestLost) => Err(lost().into()),
+            Some(CallFault::AnswerLost) => {
+                done.await?;
+                Err(lost().into())
+            }
+        }
     }
 
     fn is_forgotten(&self, position: Position) -> bool {
@@ -268,7 +327,7 @@ impl EventStore for FaultyStore {
     }
 
     async fn deployments(&self, context: &str) -> Result<Vec<Deployment>, StoreError> {
-        self.inner.deployments(context).await
+        self.call(Call::Deployments, self.inner.deployments(context)).await
     }
 
     async fn contexts(&self) -> Result<Vec<String>, StoreError> {
@@ -276,7 +335,7 @@ impl EventStore for FaultyStore {
     }
 
     async fn activate(&self, deployment: &Deployment) -> Result<(), ActivateError> {
-        self.inner.activate(deployment).await
+        self.call(Call::Activate, self.inner.activate(deployment)).await
     }
 
     fn deployment_hints(&self) -> BoxStream<'static, ()> {
@@ -284,7 +343,12 @@ impl EventStore for FaultyStore {
     }
 
     async fn close_events(&self, closing: &Closing) -> Result<(), ActivateError> {
-        self.inner.close_events(closing).await
+        {
+            let mut faults = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.behind_closing.lock().unwrap_or_else(PoisonError::into_inner);
+            faults.append(&mut waiting);
+        }
+        self.call(Call::CloseEvents, self.inner.close_events(closing)).await
     }
 
     async fn closing(&self, context: &str, number: u64) -> Result<Option<Closing>, StoreError> {
@@ -316,7 +380,7 @@ impl EventStore for FaultyStore {
     }
 
     async fn announce(&self, presence: &Presence) -> Result<Vec<Presence>, StoreError> {
-        self.inner.announce(presence).await
+        self.call(Call::Announce, self.inner.announce(presence)).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Candidate, LoadError, Registry,
+    closing::Shut,
     gates::{self, Gate, Outcome, Verdict},
     replay::{self, report::Report, sample::Rest},
     tally::tally,
@@ -428,36 +429,21 @@ impl Desk<'_> {
         if let What::Bundle(bundle) = &self.order.what {
             self.registry().put(bundle).await?;
         }
-        let closed = match (active, &checked) {
-            (Some(active), Some(checked)) => self.close(active, checked, number).await?,
-            _ => false,
+        let mut shut = None;
+        let activated = self.go_over(&entry, active, number, &mut checked, &mut shut).await;
+        let closed = shut.is_some();
+        let deployment = match (activated, shut) {
+            (Ok(deployment), shut) => {
+                shut.into_iter().for_each(Shut::over);
+                deployment
+            }
+            (Err(stop), None) => return Err(stop),
+            // What has the closing's number now may be this very order's, if its answer was lost.
+            (Err(stop), Some(shut)) => match shut.end().await {
+                Some(newest) if entry.candidate.is(&newest) => newest,
+                _ => return Err(stop),
+            },
         };
-        if let (Some(checked), Some(active)) = (&mut checked, active)
-            && let Err(stop) = self.replay_rest(checked).await
-        {
-            if closed {
-                self.host.reopen(active, "what was written meanwhile did not pass").await?;
-            }
-            return Err(stop);
-        }
-        let reached = checked.as_ref().map(|it| it.reached.0.iter().map(|at| at.0).collect());
-        let deployment = self.deployment(&entry, number, reached.unwrap_or_default());
-        let store = self.registry().store;
-        match step!("order.activate", store.activate(&deployment).await) {
-            Ok(()) => {}
-            Err(ActivateError::Taken) => {
-                return Err(Failure::new(
-                    Code::Contended,
-                    "another host deployed to this context at the same moment: nothing of this order was activated; look at `aether deployments` and order it again",
-                )
-                .into());
-            }
-            Err(ActivateError::Store(error)) => {
-                // Whether it is active only the store can tell, and every host will ask it.
-                self.host.look();
-                return Err(error.into());
-            }
-        }
         tracing::info!(context = %deployment.context, number, by = %deployment.by, closed, "deployed");
         let adopted = self.host.adopt(&deployment).await;
         self.say(Word::Deployed(deployment.clone())).await?;
@@ -468,17 +454,49 @@ impl Desk<'_> {
         self.watch_others(&deployment).await
     }
 
+    /// From the closing, if one is needed, to the activation. Whatever fails behind a closing, the
+    /// caller must end it.
+    async fn go_over(
+        &self,
+        entry: &Entry,
+        active: Option<&Deployment>,
+        number: u64,
+        checked: &mut Option<Checked>,
+        shut: &mut Option<Shut>,
+    ) -> Result<Deployment, Stop> {
+        if let (Some(active), Some(checked)) = (active, checked.as_mut()) {
+            self.close(active, checked, number, shut).await?;
+            self.replay_rest(checked).await?;
+        }
+        let reached = checked.as_ref().map(|it| it.reached.0.iter().map(|at| at.0).collect());
+        let deployment = self.deployment(entry, number, reached.unwrap_or_default());
+        match step!("order.activate", self.registry().store.activate(&deployment).await) {
+            Ok(()) => Ok(deployment),
+            Err(ActivateError::Taken) => Err(Failure::new(
+                Code::Contended,
+                "another host deployed to this context at the same moment: nothing of this order was activated; look at `aether deployments` and order it again",
+            )
+            .into()),
+            Err(ActivateError::Store(error)) => {
+                // Whether it is active only the store can tell, and every host will ask it.
+                self.host.look();
+                Err(error.into())
+            }
+        }
+    }
+
     /// If the active code may write what the candidate cannot read: has every host stop that
-    /// first. Whether it was necessary.
+    /// first. From the moment at which it may be told to others, `shut` holds it.
     async fn close(
         &self,
         active: &Deployment,
         checked: &Checked,
         number: u64,
-    ) -> Result<bool, Stop> {
+        shut: &mut Option<Shut>,
+    ) -> Result<(), Stop> {
         let events = unreadable(&checked.new.model, &checked.old.model);
         if events.is_empty() || self.order.force.contains(&Gate::Replay) {
-            return Ok(false);
+            return Ok(());
         }
         let closing = Closing {
             number,
@@ -489,30 +507,34 @@ impl Desk<'_> {
         };
         self.say(Word::Progress("closing: no host appends what the target cannot read".to_owned()))
             .await?;
+        let told = shut.insert(Shut::new(self.host, active));
         let store = self.registry().store;
         match step!("order.close", store.close_events(&closing).await) {
             Ok(()) => {}
             Err(ActivateError::Taken) => {
+                // What others have closed is theirs to end.
+                shut.take().into_iter().for_each(Shut::over);
                 return Err(Failure::new(
                     Code::Contended,
                     "another host is about to deploy to this context: order it again in a moment",
                 )
                 .into());
             }
+            // It may be told all the same.
             Err(ActivateError::Store(error)) => return Err(error.into()),
         }
         self.host.close(&closing).await;
         let context = active.context.as_str();
         let behind = |other: &Presence| other.closed.get(context) != Some(&number);
         if let Some(other) = self.wait_for_others(context, behind).await?.pop() {
-            self.host.reopen(active, "a host did not confirm the closing").await?;
+            told.because = "a host did not confirm the closing";
             return Err(Failure::new(
                 Code::Unavailable,
                 format!("{} lives and did not confirm that it appends no more events that the target cannot read; nothing was activated, try again", other.place),
             )
             .into());
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Waits until no other living host of the context is `behind`; those that are after all.
@@ -534,7 +556,7 @@ impl Desk<'_> {
                     && !other.unable.contains_key(context)
                     && behind(other)
             });
-            if others.is_empty() || clock::now() >= until {
+            if others.is_empty() || clock::now() >= until || self.tell.is_closed() {
                 return Ok(others);
             }
             tokio::time::sleep(LOOK_AGAIN).await;

@@ -8,7 +8,7 @@ use std::{
 
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedMutexGuard;
+use tokio::{sync::OwnedMutexGuard, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{Host, Inner, Unable, env_timeout, presence};
@@ -34,6 +34,9 @@ const LOOK_PERIOD: Duration = Duration::from_secs(5);
 
 /// How soon it is asked again when it could not answer.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Pauses before a closing is tried to be ended again, the first and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Actors that go over between two chances for other tasks.
 const GO_OVER_AT_ONCE: usize = 256;
@@ -271,12 +274,54 @@ impl Host {
         contexts.closed.insert(closing.context.clone(), closing.number);
     }
 
-    /// Ends a closing: its number is taken by what is active already.
-    pub(crate) async fn reopen(
+    /// Ends a closing that this host has begun over `active`: tries until its number is taken, by
+    /// the deployment that it was for or by what is active already, and gives which. If this host
+    /// stops before, that is left to the others, or to the next one.
+    pub(crate) fn end_closing(
+        &self,
+        active: &Deployment,
+        because: &'static str,
+    ) -> JoinHandle<Option<Deployment>> {
+        let (inner, stop) = (Arc::downgrade(&self.0), self.0.stop.clone());
+        let active = active.clone();
+        let mut pause = PAUSES.0;
+        tokio::spawn(async move {
+            loop {
+                let host = inner.upgrade().map(Host)?;
+                let settled = host.settle_number(&active, because);
+                match stop.run_until_cancelled(settled).await? {
+                    Ok(Some(newest)) => return Some(newest),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(context = %active.context, %error, "a closing is not ended yet: commands that would append what it names are refused until then");
+                    }
+                }
+                drop(host);
+                stop.run_until_cancelled(tokio::time::sleep(pause)).await?;
+                pause = (pause * 2).min(PAUSES.1);
+            }
+        })
+    }
+
+    /// What has the number after `active`, once this host serves it; if nothing has, `active`
+    /// takes it.
+    async fn settle_number(
         &self,
         active: &Deployment,
         because: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Deployment>, StoreError> {
+        let all = self.0.env.store.deployments(&active.context);
+        let newest = step!("rollout.newest", all.await)?.pop();
+        if let Some(newest) = newest.filter(|newest| newest.number > active.number) {
+            self.adopt(&newest).await?;
+            return Ok(Some(newest));
+        }
+        self.reopen(active, because).await?;
+        Ok(None)
+    }
+
+    /// Ends a closing: its number is taken by what is active already.
+    async fn reopen(&self, active: &Deployment, because: &str) -> Result<(), StoreError> {
         let same = Deployment {
             number: active.number + 1,
             at: clock::unix_ms(),

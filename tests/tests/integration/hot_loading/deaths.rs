@@ -58,6 +58,9 @@ const SHARED: &[&str] = &[
     "rollout.reopen",
 ];
 
+/// Steps that are passed only if whoever ordered goes away, or if an order fails behind its closing.
+const ENDS: &[&str] = &["order.listener", "order.reopened", "rollout.newest"];
+
 /// A death: the step, and which side of it.
 #[derive(Debug, Clone)]
 struct Death {
@@ -85,8 +88,7 @@ fn a_host_on_jetstream_may_die_at_any_step_of_a_deploy() {
 fn deaths(taken: impl Fn(&str) -> bool) -> Vec<Death> {
     let steps = steps::all().unwrap().into_iter().map(|step| step.name);
     let ours = ["order.", "rollout.", "tally.", "deploy.put-blob"];
-    // Passed only if whoever ordered goes away.
-    let steps = steps.filter(|step| step != "order.listener");
+    let steps = steps.filter(|step| !ENDS.contains(&step.as_str()));
     let steps = steps.filter(|step| ours.iter().any(|it| step.starts_with(it)) && taken(step));
     let sides = steps.enumerate().flat_map(|(n, step)| {
         let both = ["before", "after"];
