@@ -121,22 +121,25 @@ pub fn diff(old: &Model, new: &Model) -> Vec<Change> {
 
 /// What stands above the aggregates.
 fn head(walk: &mut Walk<'_>, old: &Model, new: &Model) {
+    // What was left out stands nowhere: then it is the file that changed.
     let start = Location { line: 1, column: 1 };
+    let stands = |at: Location| if at.line == 0 { start } else { at };
+    let at = new.places;
     if old.context != new.context {
         let what = was_and_is(&old.context, &new.context);
         let why = "the addresses of all actors begin with it";
-        walk.breaking(&Place::new("context".into(), start), &what, why);
+        walk.breaking(&Place::new("context".into(), stands(at.context)), &what, why);
     }
     if old.version != new.version {
         let what = was_and_is(&old.version.to_string(), &new.version.to_string());
-        walk.fine(&Place::new("version".into(), start), &what);
+        walk.fine(&Place::new("version".into(), stands(at.version)), &what);
     }
     if old.about != new.about {
-        walk.fine(&Place::new("about".into(), start), "the description changed");
+        walk.fine(&Place::new("about".into(), stands(at.about)), "the description changed");
     }
     if old.components != new.components {
         let what = was_and_is(&old.components.join(", "), &new.components.join(", "));
-        walk.fine(&Place::new("components".into(), start), &what);
+        walk.fine(&Place::new("components".into(), stands(at.components)), &what);
     }
 }
 

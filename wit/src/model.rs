@@ -17,6 +17,8 @@ pub struct Model {
     pub digest: Digest,
     /// The text itself.
     pub source: Arc<str>,
+    /// Where what follows stands in the text.
+    pub places: Places,
     /// The bounded context, e.g. `bank`.
     pub context: String,
     /// For people; the digest identifies.
@@ -39,6 +41,19 @@ impl Model {
     pub fn aggregate(&self, name: &str) -> Option<&Aggregate> {
         self.aggregates.get(name)
     }
+}
+
+/// Where the parts of a model stand that have no place of their own; line 0 for what is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Places {
+    /// Of `context`.
+    pub context: Location,
+    /// Of `version`.
+    pub version: Location,
+    /// Of `about`.
+    pub about: Location,
+    /// Of `components`.
+    pub components: Location,
 }
 
 /// Where something stands in the model's text; both numbers start at 1, columns count characters.

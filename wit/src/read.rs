@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     Digest, Model, Problem, Report,
-    model::{Aggregate, Location, Scenario, Type, TypeDecl},
+    model::{Aggregate, Location, Places, Scenario, Type, TypeDecl},
     report::quoted,
 };
 
@@ -156,9 +156,16 @@ fn model(text: &str, root: &Node, problems: &mut Problems) -> Option<Model> {
         scenarios = read_scenarios(map, context.as_deref(), &aggregates, &mut values);
         fields::set_defaults(&mut types, &mut aggregates, &defaults);
     }
+    let at = |key: &str| map.get(key).map_or_else(Location::default, |(key, _)| key.span.at);
     Some(Model {
         digest: Digest::of(text),
         source: text.into(),
+        places: Places {
+            context: at("context"),
+            version: at("version"),
+            about: at("about"),
+            components: at("components"),
+        },
         context: context?,
         version: version?,
         about,

@@ -16,8 +16,8 @@ pub use self::write::text;
 use crate::{
     Digest, Model,
     model::{
-        Aggregate, Case, Command, Event, Field, How, Isolation, Location, Named, Rejection, Rules,
-        Runtime, Scenario, Step, Then, Type, TypeDecl, TypeDef, Upcast,
+        Aggregate, Case, Command, Event, Field, How, Isolation, Location, Named, Places, Rejection,
+        Rules, Runtime, Scenario, Step, Then, Type, TypeDecl, TypeDef, Upcast,
     },
     wit::record_of,
 };
@@ -112,6 +112,7 @@ pub fn model() -> impl Strategy<Value = Model> {
         let mut model = Model {
             digest: Digest::of(""),
             source: "".into(),
+            places: Places::default(),
             context: "random".into(),
             version: semver::Version::new(1, minor, 0),
             about: about.map(described),

@@ -136,6 +136,7 @@ mod tests {
         Model {
             digest: Digest::of(""),
             source: Arc::from(""),
+            places: aether_wit::model::Places::default(),
             context: "bank".to_owned(),
             version: "0.1.0".parse().unwrap(),
             about: None,

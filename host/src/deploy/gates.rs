@@ -141,7 +141,8 @@ pub struct Step<'a> {
 /// What changes; refused if stored events or callers would not survive it.
 #[must_use]
 pub fn diff(step: &Step<'_>) -> Verdict {
-    let (mut lines, mut refused) = (Vec::new(), false);
+    // What refuses is told first, whatever else changes.
+    let (mut refusing, mut lines) = (Vec::new(), Vec::new());
     let mut told: BTreeSet<(&str, &str)> = BTreeSet::new();
     let changes = diff::diff(step.old, step.new);
     for change in &changes {
@@ -157,10 +158,9 @@ pub fn diff(step: &Step<'_>) -> Verdict {
                 if let Some(stored) = step.stored.get(&key) {
                     told.insert((&event.aggregate, &event.event));
                     concerned += stored.count;
-                    text.push_str(&format!(
-                        "; {} stored events `{}` are concerned, e.g. of {}",
-                        stored.count, event.event, stored.actor
-                    ));
+                    let (events, are) = counted(stored.count, &event.event);
+                    let e_g = stored.actor.as_str();
+                    text.push_str(&format!("; {events} {are} concerned, e.g. of {e_g}"));
                 }
             }
             if !change.stored.is_empty() && concerned == 0 {
@@ -168,23 +168,32 @@ pub fn diff(step: &Step<'_>) -> Verdict {
             }
             // What is not stored does not matter, and callers have seen what comes back.
             let harmless = if change.stored.is_empty() { step.again } else { concerned == 0 };
-            refused |= !harmless;
+            if !harmless {
+                refusing.push(text);
+                continue;
+            }
         }
         lines.push(text);
     }
     for ((aggregate, event), stored) in step.stored {
         if !told.contains(&(aggregate.as_str(), event.as_str())) {
-            lines.push(format!(
-                "{}: {} stored events `{event}` of `{aggregate}` cannot be read, e.g. of {}: keep them readable with an option, a default, `was:` or `upcasts:` (docs/model.md)",
-                step.file, stored.count, stored.actor
+            refusing.push(format!(
+                "{}: {} of `{aggregate}` cannot be read, e.g. of {}: keep them readable with an option, a default, `was:` or `upcasts:` (docs/model.md)",
+                step.file, counted(stored.count, event).0, stored.actor
             ));
         }
     }
-    if refused || !step.stored.is_empty() {
-        Verdict::refused(Gate::Diff, lines)
-    } else {
-        Verdict::passed(Gate::Diff, lines)
+    if refusing.is_empty() && step.stored.is_empty() {
+        return Verdict::passed(Gate::Diff, lines);
     }
+    refusing.append(&mut lines);
+    Verdict::refused(Gate::Diff, refusing)
+}
+
+/// E.g. `1 stored event `opened`` and `is`.
+fn counted(count: u64, event: &str) -> (String, &'static str) {
+    let (plural, are) = if count == 1 { ("", "is") } else { ("s", "are") };
+    (format!("{count} stored event{plural} `{event}`"), are)
 }
 
 /// What shadow replay found; `accepted`: states may differ.
@@ -250,6 +259,44 @@ pub fn replay_of_one(actor: &Address, found: &Found) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const OLD: &str = "\
+context: shop
+version: 1.0.0
+aggregates:
+  till:
+    state: { count: u64 }
+    commands:
+      sell: { fields: { item: string }, emits: [sold] }
+    events:
+      sold: { item: string }
+";
+
+    #[test]
+    fn what_refuses_is_told_first_and_counted_in_words() {
+        let new = OLD.replace("1.0.0", "2.0.0").replace("sold: { item: string }", "sold: {}");
+        let new = new.replace("state: { count: u64 }", "state: { count: u32 }");
+        let read = |text: &str| aether_wit::read("shop.storm.yaml", text.as_bytes()).unwrap().0;
+        let (old, new) = (read(OLD), read(&new));
+        for (count, words) in [(1, "1 stored event `sold` is"), (2, "2 stored events `sold` are")] {
+            let stored = super::super::tally::Stored { count, actor: "shop/till/a".to_owned() };
+            let stored = [(("till".to_owned(), "sold".to_owned()), stored)].into();
+            let change = Step {
+                file: "shop.storm.yaml",
+                old: &old,
+                active: 1,
+                new: &new,
+                stored: &stored,
+                again: false,
+            };
+            let Verdict { outcome, lines, .. } = diff(&change);
+            assert_eq!(outcome, Outcome::Refused);
+            assert!(lines[0].contains("the field was removed"), "{lines:#?}");
+            assert!(lines[0].contains(&format!("{words} concerned, e.g. of shop/till/a")));
+            let version = "shop.storm.yaml:2:1: compatible: version";
+            assert!(lines.iter().any(|line| line.starts_with(version)), "{lines:#?}");
+        }
+    }
 
     #[test]
     fn gates_are_read_by_name() {

@@ -96,6 +96,7 @@ fn model(runtime: Runtime) -> Model {
     Model {
         digest: Digest::of("counter"),
         source: "".into(),
+        places: aether_wit::model::Places::default(),
         context: "test".into(),
         version: "0.1.0".parse().unwrap(),
         about: None,

@@ -5,8 +5,8 @@ use indexmap::IndexMap;
 use crate::{
     Digest, Model,
     model::{
-        Aggregate, Case, Command, Event, Field, Location, Rejection, Runtime, Type, TypeDecl,
-        TypeDef,
+        Aggregate, Case, Command, Event, Field, Location, Places, Rejection, Runtime, Type,
+        TypeDecl, TypeDef,
     },
 };
 
@@ -37,6 +37,7 @@ pub(crate) fn empty(context: &str) -> Model {
     Model {
         digest: Digest::of(context),
         source: "".into(),
+        places: Places::default(),
         context: context.into(),
         version: semver::Version::new(0, 1, 0),
         about: None,

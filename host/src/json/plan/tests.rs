@@ -13,6 +13,7 @@ pub(crate) fn model(types: impl IntoIterator<Item = (&'static str, TypeDef)>) ->
     Model {
         digest: Digest::of("test"),
         source: "test".into(),
+        places: model::Places::default(),
         context: "test".to_owned(),
         version: "0.1.0".parse().unwrap(),
         about: None,

@@ -66,7 +66,7 @@ fn a_life(kind: Kind<'_>) {
     deploy(other, Version::V5, &[]).expect(1, &trap);
     what_if(other);
     // The events that the old types cannot read, and how many there are.
-    let needed = ["; 1 stored events `renamed` are concerned", "refused at the gate `diff`"];
+    let needed = ["; 1 stored event `renamed` is concerned", "refused at the gate `diff`"];
     aether(first, &["rollback", "--to", "1"]).expect(1, &needed);
     assert_eq!(active(first), 3, "what was refused has changed something");
 
