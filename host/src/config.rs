@@ -25,6 +25,8 @@ pub struct Config {
     pub prefix: String,
     /// How it is reached.
     pub faces: Faces,
+    /// Whether a new model given at start may fold the stored pasts to other states.
+    pub accept_state_changes: bool,
 }
 
 /// Where records are kept.
@@ -71,6 +73,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Largest model with its components that is deployed at once, in bytes.
     pub deploy_bytes: usize,
+    /// How long the stored pasts are replayed before a new model given at start is activated.
+    pub start_budget: Duration,
     /// How long a caller waits who does not say.
     pub default_timeout: Duration,
     /// Longest that a caller may wait.
@@ -119,6 +123,7 @@ impl Default for Limits {
             record_bytes: crate::store::DEFAULT_RECORD_LIMIT,
             body_bytes: 1 << 20,
             deploy_bytes: 128 << 20,
+            start_budget: Duration::from_secs(120),
             default_timeout: Duration::from_secs(10),
             max_timeout: Duration::from_secs(300),
             conflict_retries: 8,

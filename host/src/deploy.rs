@@ -11,6 +11,7 @@ pub mod news;
 pub mod order;
 mod registry;
 pub mod replay;
+pub mod rests;
 pub mod tally;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 };
 
 use aether_wit::{Digest, Model, diff};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock,
@@ -30,6 +32,7 @@ use crate::{
     vm::{Behaviour, Component, Sandbox},
 };
 
+use self::{replay::report::Report, rests::Rests};
 pub use registry::{LoadError, Registry};
 
 /// A model with its components, compiled and checked against it.
@@ -98,8 +101,8 @@ impl Candidate {
         deployment.model == self.model.digest && deployment.components == self.components()
     }
 
-    /// What is served with it as `deployment`; the actors of `former` that are awake go over, and
-    /// events are read that were stored under any of `writers`.
+    /// What is served with it as `deployment`; the actors of `former` that are awake go over, those
+    /// of `rests` are checked first, and events are read that were stored under any of `writers`.
     #[must_use]
     pub fn serve(
         self,
@@ -107,30 +110,34 @@ impl Candidate {
         deployment: Deployment,
         former: Option<&Served>,
         writers: &[Arc<Model>],
+        rests: Option<Arc<Rests>>,
     ) -> Served {
         let realms = self.behaviours.into_iter().filter_map(|(name, behaviour)| {
             let aggregate = self.model.aggregates.get(&name)?;
             let actors = former.and_then(|former| former.realms.get(&name));
             let actors = actors.map(|realm| realm.actors.clone()).unwrap_or_default();
             let (model, limits) = (&self.model, &env.limits);
-            let realm =
+            let mut realm =
                 Realm::new(&deployment, model, aggregate, behaviour, limits, actors, writers);
+            realm.rests.clone_from(&rests);
             Some((name, Arc::new(realm)))
         });
-        Served { realms: realms.collect(), model: self.model.clone(), deployment }
+        Served { realms: realms.collect(), model: self.model.clone(), deployment, rests }
     }
 }
 
 /// What a host serves from its start: the newest deployment of each context in the store, after
-/// the new ones among `bundles` were activated. `here` is how this host tells others that it lives.
+/// the new ones among `bundles` were activated. `here` is how this host tells others that it lives;
+/// `accept_state_changes`: a new one may fold what is stored to other states.
 ///
 /// # Errors
 /// If a bundle has mistakes or does not pass the gates, or the store cannot answer.
 pub async fn at_start(
-    env: &Env,
+    env: &Arc<Env>,
     sandbox: &Sandbox,
     bundles: &[Bundle],
     here: &Presence,
+    accept_state_changes: bool,
 ) -> Result<BTreeMap<String, Arc<Served>>, StartError> {
     let registry = Registry { store: &*env.store, sandbox };
     let models = bundles.iter().map(read).collect::<Result<Vec<_>, _>>()?;
@@ -147,7 +154,8 @@ pub async fn at_start(
     let mut served = BTreeMap::new();
     for (bundle, model) in bundles.iter().zip(models) {
         let context = model.context.clone();
-        let now = start_bundle(env, &registry, bundle, model, here).await?;
+        let starting = Starting { env, registry: &registry, here, accept_state_changes };
+        let now = starting.bundle(bundle, model).await?;
         served.insert(context, Arc::new(now));
     }
     for context in registry.contexts().await? {
@@ -192,46 +200,94 @@ fn read(bundle: &Bundle) -> Result<Arc<Model>, StartError> {
     Ok(Arc::new(model))
 }
 
-/// Compares a bundle with the store, activates it if it is new, and gives what is to be served.
-async fn start_bundle(
-    env: &Env,
-    registry: &Registry<'_>,
-    bundle: &Bundle,
-    model: Arc<Model>,
-    here: &Presence,
-) -> Result<Served, StartError> {
-    let context = model.context.clone();
-    let candidate =
-        Candidate::new(registry.sandbox, &bundle.file, model, &bundle.components).await?;
-    let history = registry.deployments(&context).await?;
-    let Some(active) = history.last() else {
-        let first = activate(env, registry, bundle, &candidate, 1).await?;
-        return Ok(candidate.serve(env, first, None, &[]));
-    };
-    if candidate.is(active) {
+/// What a bundle meets when a host starts with it.
+struct Starting<'a> {
+    env: &'a Arc<Env>,
+    registry: &'a Registry<'a>,
+    here: &'a Presence,
+    accept_state_changes: bool,
+}
+
+impl Starting<'_> {
+    /// Compares a bundle with the store, activates it if it is new, and gives what is to be served.
+    async fn bundle(&self, bundle: &Bundle, model: Arc<Model>) -> Result<Served, StartError> {
+        let Self { env, registry, here, .. } = *self;
+        let context = model.context.clone();
+        let candidate =
+            Candidate::new(registry.sandbox, &bundle.file, model, &bundle.components).await?;
+        let mut history = registry.deployments(&context).await?;
+        let Some(active) = history.last() else {
+            refuse_scenarios(&candidate).await?;
+            let first = activate(env, registry, bundle, &candidate, 1, None).await?;
+            return Ok(candidate.serve(env, first, None, &[], None));
+        };
         let writers = registry.models(&history).await.map_err(LoadError::Away)?;
-        return Ok(candidate.serve(env, active.clone(), None, &writers));
+        if candidate.is(active) {
+            let rests = Rests::of(active, &history, None, registry.sandbox);
+            return Ok(candidate.serve(env, active.clone(), None, &writers, rests));
+        }
+        if let Some(former) = history.iter().rev().find(|former| candidate.is(former)) {
+            tracing::warn!(
+                file = %bundle.file,
+                "this is deployment {} of context `{context}`; deployment {} is active and is served instead",
+                former.number,
+                active.number
+            );
+            return Ok(registry.serve(env, active, None, &history).await?);
+        }
+        let old = registry.model(active).await?;
+        refuse_breaking(&bundle.file, &old, &candidate.model, active.number)?;
+        if let Some(other) = registry.wait_until_alone(here).await? {
+            return Err(StartError(format!(
+                "{}: it differs from deployment {} of context `{context}`, and another host ({}) is alive on the same store: stop that host first, or start this one without a model",
+                bundle.file, active.number, other.place
+            )));
+        }
+        refuse_scenarios(&candidate).await?;
+        let number = active.number + 1;
+        let report = self.replay(&candidate, active, &history, &writers).await?;
+        let next = activate(env, registry, bundle, &candidate, number, report.as_ref()).await?;
+        history.push(next.clone());
+        let rests = Rests::of(&next, &history, None, registry.sandbox);
+        Ok(candidate.serve(env, next, None, &writers, rests))
     }
-    if let Some(former) = history.iter().rev().find(|former| candidate.is(former)) {
-        tracing::warn!(
-            file = %bundle.file,
-            "this is deployment {} of context `{context}`; deployment {} is active and is served instead",
-            former.number,
-            active.number
-        );
-        return Ok(registry.serve(env, active, None, &history).await?);
+
+    /// Replays what is stored through the code that is active and through `candidate`. None if this
+    /// build cannot run what is active: then there is nothing to compare with.
+    async fn replay(
+        &self,
+        candidate: &Candidate,
+        active: &Deployment,
+        history: &[Deployment],
+        writers: &[Arc<Model>],
+    ) -> Result<Option<Report>, StartError> {
+        let Self { env, registry, .. } = *self;
+        let old = match registry.serve(env, active, None, history).await {
+            Ok(old) => old,
+            Err(LoadError::Unfit(why)) => {
+                tracing::warn!(deployment = active.number, %why, "the stored pasts are not replayed: this build cannot run the code that is active");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let proposed = Deployment { number: active.number + 1, ..active.clone() };
+        let new = candidate.clone().serve(env, proposed, None, writers, None);
+        let budget = Some(env.limits.start_budget);
+        let options = replay::Options { budget, ..replay::Options::default() };
+        let cancel = CancellationToken::new();
+        let report = replay::run(env, &old, &new, &options, cancel, |_| ()).await;
+        let report = report.map_err(|failure| StartError(failure.to_string()))?;
+        let verdict = gates::replay(&report, &old.model, &new.model, self.accept_state_changes);
+        let lines = verdict.lines.join("\n");
+        if verdict.outcome == gates::Outcome::Refused {
+            return Err(StartError(format!(
+                "{}: it is not deployed over deployment {} of context `{}`; nothing was changed:\n{lines}\nmend the component, or start without a model and use `aether deploy`, which can be forced",
+                candidate.file, active.number, active.context
+            )));
+        }
+        tracing::info!(context = %active.context, "replayed: {lines}");
+        Ok(Some(report))
     }
-    let old = registry.model(active).await?;
-    refuse_breaking(&bundle.file, &old, &candidate.model, active.number)?;
-    if let Some(other) = registry.wait_until_alone(here).await? {
-        return Err(StartError(format!(
-            "{}: it differs from deployment {} of context `{context}`, and another host ({}) is alive on the same store: stop that host first, or start this one without a model",
-            bundle.file, active.number, other.place
-        )));
-    }
-    let next = activate(env, registry, bundle, &candidate, active.number + 1).await?;
-    let writers = registry.models(&history).await.map_err(LoadError::Away)?;
-    Ok(candidate.serve(env, next, None, &writers))
 }
 
 fn refuse_breaking(file: &str, old: &Model, new: &Model, active: u64) -> Result<(), StartError> {
@@ -261,15 +317,16 @@ async fn refuse_scenarios(candidate: &Candidate) -> Result<(), StartError> {
     Err(StartError(format!("{shown}\nit is not deployed: nothing was changed")))
 }
 
-/// Passes the gates, then writes model, components and the deployment record.
+/// Writes model, components and the deployment record of what has passed the gates.
 async fn activate(
     env: &Env,
     registry: &Registry<'_>,
     bundle: &Bundle,
     candidate: &Candidate,
     number: u64,
+    report: Option<&Report>,
 ) -> Result<Deployment, StartError> {
-    refuse_scenarios(candidate).await?;
+    let reached = report.map(|report| report.reached.0.iter().map(|at| at.0).collect());
     registry.put(bundle).await.map_err(LoadError::Away)?;
     let deployment = Deployment {
         number,
@@ -282,7 +339,8 @@ async fn activate(
         origin: bundle.file.clone(),
         again: None,
         forced: BTreeSet::new(),
-        replayed: Vec::new(),
+        replayed: reached.unwrap_or_default(),
+        rest: report.and_then(|report| report.rest).map(|rest| rest.to_string()),
     };
     match step!("deploy.activate", env.store.activate(&deployment).await) {
         Ok(()) => {

@@ -151,7 +151,7 @@ impl Host {
         let env = Arc::new(Env::new(store, metrics, config.limits.clone()));
         let here = presence(&id, BTreeMap::new());
         let served = tokio::select! {
-            served = deploy::at_start(&env, &sandbox, &bundles, &here) => served?,
+            served = deploy::at_start(&env, &sandbox, &bundles, &here, config.accept_state_changes) => served?,
             never = keep_announcing(&env, &here) => match never {},
         };
         let host = Self(Arc::new(Inner {

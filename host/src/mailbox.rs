@@ -420,10 +420,19 @@ impl Work<'_> {
                 next.take_over(self.env);
             }
         }
-        let awake = match vm.take() {
+        let mut awake = match vm.take() {
             Some(awake) => awake,
             None => Box::new(restore(self.env, &realm, actor, deadline).await?),
         };
+        if awake.unchecked
+            && let Some(rests) = &realm.rests
+        {
+            if let Err(failure) = rests.check(self.env, &realm, actor, deadline).await {
+                awake.forget(self.env);
+                return Err(failure);
+            }
+            awake.unchecked = false;
+        }
         Ok(vm.insert(awake))
     }
 

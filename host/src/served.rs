@@ -13,6 +13,7 @@ use aether_wit::{
 
 use crate::{
     config::Limits,
+    deploy::rests::Rests,
     json::{AggregatePlans, PackedCase},
     router::Actors,
     snapshot,
@@ -30,6 +31,8 @@ pub struct Served {
     pub model: Arc<Model>,
     /// Its aggregates by name.
     pub realms: HashMap<String, Arc<Realm>>,
+    /// The actors that were not covered before it became active, if there are any.
+    pub rests: Option<Arc<Rests>>,
 }
 
 /// One aggregate as this host serves it: the law, the code, and the actors that are awake.
@@ -56,6 +59,8 @@ pub struct Realm {
     pub actors: Arc<Actors>,
     /// How events are read that other models have stored.
     pub readings: Readings,
+    /// The actors that must be checked before they are served, if there are any.
+    pub rests: Option<Arc<Rests>>,
     /// What serves the aggregate after this realm.
     succession: OnceLock<Succession>,
     /// Events that nothing may append any more, because what is about to be deployed cannot read
@@ -120,6 +125,7 @@ impl Realm {
             runtime,
             actors,
             readings: Readings::new(model, aggregate, writers),
+            rests: None,
             succession: OnceLock::new(),
             closed: RwLock::default(),
             emits: aggregate.commands.values().map(|command| events(&command.emits)).collect(),

@@ -231,6 +231,12 @@ pub struct Deployment {
     /// How far the log was replayed before, per partition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replayed: Vec<u64>,
+    /// The actors whose pasts were not replayed before, as [`Rest`] shows itself: each host checks
+    /// them when they wake. None if all were.
+    ///
+    /// [`Rest`]: crate::deploy::replay::sample::Rest
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<String>,
 }
 
 /// Events that no host may append any more, because a deployment that is about to be activated

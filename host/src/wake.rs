@@ -67,6 +67,8 @@ pub struct Vm {
     pub standing: Standing,
     /// The deployment of a record in its log that its realm is too old for, if it met one.
     pub met: Option<u64>,
+    /// Whether its actor must be checked before it is asked anything.
+    pub unchecked: bool,
     /// When it was made, as [`Env::era`] counts.
     era: u64,
 }
@@ -122,6 +124,7 @@ pub async fn restore(
         snapshot_version,
         standing: Standing::Waking { unsure: env.is_unsettled(actor) },
         met: None,
+        unchecked: realm.rests.as_ref().is_some_and(|rests| rests.hold(actor)),
         era,
     })
 }

@@ -29,6 +29,7 @@ pub fn config() -> Config {
         limits: Limits::default(),
         prefix: "aether".to_owned(),
         faces: Faces { http: None, nats: false, token_file: None, insecure: false },
+        accept_state_changes: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, process::ExitCode};
 
 use super::{client::Connection, print};
-use crate::{host::Rollouts, store::Deployment};
+use crate::{deploy::rests::Uncovered, host::Rollouts, store::Deployment};
 
 /// Shows what was ever deployed, the newest of each context first (`*` = active), what each living
 /// host serves, and what components have failed in the host that is asked.
@@ -40,6 +40,12 @@ fn shown(told: &Rollouts) -> String {
         text.push_str(&print::plain(&format!("{} serves {all}", host.place)));
         text.push('\n');
     }
+    for (context, uncovered) in &told.uncovered {
+        for line in uncovered_lines(context, uncovered) {
+            text.push_str(&print::plain(&line));
+            text.push('\n');
+        }
+    }
     for (component, faulty) in &told.faults {
         text.push_str(&print::plain(&format!(
             "component {component} failed {} times, with {} actors; last: {}",
@@ -48,6 +54,25 @@ fn shown(told: &Rollouts) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What became of the actors that were not covered before a deployment, a line each.
+fn uncovered_lines(context: &str, told: &Uncovered) -> Vec<String> {
+    let Uncovered { deployment, share, covered, checked, failed, differing, .. } = told;
+    let head = format!(
+        "{context} #{deployment}: {:.0} % of its actors were not replayed before it became active; ",
+        (share * 100.0).ceil()
+    );
+    let state = if *covered {
+        "all were since, in this host: nothing differs".to_owned()
+    } else {
+        format!(
+            "each is checked before its first command; in this host {checked} were as they woke, {failed} fail and are not served, {differing} have another state"
+        )
+    };
+    let failures = told.failures.iter().map(|failure| format!("  not served: {failure}"));
+    let differ = told.differ.iter().map(|actor| format!("  another state: {actor}"));
+    std::iter::once(head + &state).chain(failures).chain(differ).collect()
 }
 
 fn row(deployment: &Deployment, active: bool) -> Vec<String> {
@@ -96,6 +121,7 @@ mod tests {
             again: Some(1),
             forced: ["replay".to_owned()].into(),
             replayed: Vec::new(),
+            rest: None,
         };
         let first = Deployment {
             number: 1,
@@ -116,6 +142,7 @@ mod tests {
             deployments: vec![deployment, first],
             hosts: vec![host],
             faults: BTreeMap::new(),
+            uncovered: BTreeMap::new(),
         };
         let (model, component) = (Digest::of("m").short(), Digest::of("c").short());
         let shown = shown(&told);

@@ -93,6 +93,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 limits: Limits::default(),
                 prefix: "aether".to_owned(),
                 faces: Faces { http: None, nats: false, token_file: None, insecure: false },
+                accept_state_changes: false,
             };
             Host::start_on(store.clone(), config, Vec::new()).await.map_err(Into::into)
         }
@@ -255,6 +256,7 @@ async fn deploy(
         again: None,
         forced: BTreeSet::new(),
         replayed: Vec::new(),
+        rest: None,
     };
     Ok(store.activate(&deployment).await?)
 }

@@ -36,7 +36,8 @@ const STOPPED: u8 = 130;
 const SIGXFSZ: i32 = 25;
 
 /// Runs a host. Settings come from flags, then AETHER_* variables, then aether.toml. Without a
-/// model, the host serves what is stored.
+/// model, the host serves what is stored. A model or component that is new to the store passes the
+/// gates of `aether deploy` first, the replay of what is stored for `--start-budget`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = UNITS)]
 pub struct Args {
@@ -48,6 +49,9 @@ pub struct Args {
     /// and what was deployed last is served on.
     #[arg(long, requires = "models")]
     dev: bool,
+    /// Go on although a new model folds the stored pasts to other states. With `--dev` it may.
+    #[arg(long, requires = "models")]
+    accept_state_changes: bool,
     /// How wrong the time of day is, for tests: `1h`, `-1h`.
     #[cfg(feature = "faults")]
     #[arg(long, value_name = "DURATION", hide = true, allow_hyphen_values = true, value_parser = units::offset)]
@@ -64,7 +68,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         crate::clock::set_offset(args.clock_offset.unwrap_or_default());
         crate::step::arm()?;
     }
-    let config = args.flags.resolve()?;
+    let mut config = args.flags.resolve()?;
+    // Whoever edits sees them at once.
+    config.accept_state_changes = args.accept_state_changes || args.dev;
     let tokens = tokens(&config.faces)?;
     let bundles = args.models.iter().map(|file| bundle(file)).collect::<Result<Vec<_>, _>>()?;
     let (mut interrupt, mut terminate) =

@@ -104,6 +104,7 @@ impl Draft {
             limits: self.limits,
             prefix: self.prefix,
             faces: self.faces,
+            accept_state_changes: false,
         }
     }
 }
@@ -227,6 +228,8 @@ pub const SETTINGS: &[Setting] = &[
         "Largest body of a request; a larger one is `too-large`. Bounds memory per request"),
     setting!("deploy-bytes", "SIZE", "128MiB", d, t => d.limits.deploy_bytes, units::bytes(t),
         "Largest body of a deploy: a model with all its components. It is held in memory, and counts for `max-request-bytes`"),
+    setting!("start-budget", "TIME", "2m", d, t => d.limits.start_budget, units::duration(t),
+        "How long the stored pasts are replayed before a new model given at start is activated: nothing is served meanwhile. Actors that are left out are checked when they wake"),
     setting!("default-timeout", "TIME", "10s", d, t => d.limits.default_timeout, units::duration(t),
         "How long a caller waits who does not say: longer than an election in NATS takes, shorter than people wait"),
     setting!("max-timeout", "TIME", "5m", d, t => d.limits.max_timeout, units::duration(t),

@@ -302,8 +302,8 @@ impl Desk<'_> {
         };
         let writers = registry.models(history).await?;
         self.say(Word::Progress("looking at what is stored".to_owned())).await?;
-        let proposed = self.deployment(entry, number, Vec::new());
-        let new = candidate.clone().serve(self.host.env(), proposed, None, &writers);
+        let proposed = self.deployment(entry, number, None);
+        let new = candidate.clone().serve(self.host.env(), proposed, None, &writers, None);
         let running = self.host.serving(&active.context)?;
         let checked =
             Checked { old: running, new: Arc::new(new), reached: Reach::default(), rest: None };
@@ -399,7 +399,8 @@ impl Desk<'_> {
     }
 
     /// The record that is to activate `entry`.
-    fn deployment(&self, entry: &Entry, number: u64, replayed: Vec<u64>) -> Deployment {
+    fn deployment(&self, entry: &Entry, number: u64, checked: Option<&Checked>) -> Deployment {
+        let reached = checked.map(|it| it.reached.0.iter().map(|at| at.0).collect());
         Deployment {
             number,
             context: entry.candidate.model.context.clone(),
@@ -411,7 +412,8 @@ impl Desk<'_> {
             origin: entry.origin.clone(),
             again: entry.again,
             forced: self.order.force.iter().map(ToString::to_string).collect(),
-            replayed,
+            replayed: reached.unwrap_or_default(),
+            rest: checked.and_then(|it| it.rest).map(|rest| rest.to_string()),
         }
     }
 
@@ -468,8 +470,7 @@ impl Desk<'_> {
             self.close(active, checked, number, shut).await?;
             self.replay_rest(checked).await?;
         }
-        let reached = checked.as_ref().map(|it| it.reached.0.iter().map(|at| at.0).collect());
-        let deployment = self.deployment(entry, number, reached.unwrap_or_default());
+        let deployment = self.deployment(entry, number, checked.as_ref());
         match step!("order.activate", self.registry().store.activate(&deployment).await) {
             Ok(()) => Ok(deployment),
             Err(ActivateError::Taken) => Err(Failure::new(

@@ -9,7 +9,7 @@ use std::{
 use aether_wit::{Digest, Model};
 use bytes::Bytes;
 
-use super::Candidate;
+use super::{Candidate, rests::Rests};
 use crate::{
     clock,
     env::Env,
@@ -123,12 +123,14 @@ impl Registry<'_> {
         &self,
         env: &Env,
         deployment: &Deployment,
-        former: Option<&Served>,
+        former: Option<&Arc<Served>>,
         history: &[Deployment],
     ) -> Result<Served, LoadError> {
         let writers = self.models(history).await.map_err(LoadError::Away)?;
         let candidate = self.load(deployment).await?;
-        Ok(candidate.serve(env, deployment.clone(), former, &writers))
+        let rests = Rests::of(deployment, history, former, self.sandbox);
+        let former = former.map(|former| &**former);
+        Ok(candidate.serve(env, deployment.clone(), former, &writers, rests))
     }
 
     /// The newest deployment of a context, ready to be called; none if it has none.

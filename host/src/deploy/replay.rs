@@ -34,9 +34,11 @@ use std::{
 use futures::{StreamExt as _, future::try_join_all};
 use tokio_util::sync::CancellationToken;
 
+pub use self::ground::patience;
 use self::{
     crew::Worker,
     findings::{Findings, Verdict},
+    flight::Codes,
     ground::{Covered, From, Ground, Harvest, Kept},
     pass::{Pace, Pass, broken, open},
     report::Report,
@@ -48,7 +50,7 @@ use crate::{
     clock,
     env::Env,
     failure::{Code, Failure},
-    served::Served,
+    served::{Realm, Served},
     step::step,
     store::Reach,
 };
@@ -212,8 +214,30 @@ pub async fn one(
     cancel: CancellationToken,
 ) -> Result<Verdict, Failure> {
     env.refuse_quarantined(actor)?;
-    let options = Options::default();
-    let ground = Arc::new(Ground::bare(env, old, new, &options, cancel));
+    let ground = Ground::bare(env, old, new, &Options::default(), cancel);
+    alone(ground, actor).await
+}
+
+/// The same where only the aggregate of `actor` is at hand; `old` is none if the former model does
+/// not have it.
+///
+/// # Errors
+/// As [`one`].
+pub async fn one_of(
+    env: &Arc<Env>,
+    old: Option<Arc<Realm>>,
+    new: &Arc<Realm>,
+    actor: &Address,
+    cancel: CancellationToken,
+) -> Result<Verdict, Failure> {
+    env.refuse_quarantined(actor)?;
+    let pair = (new.aggregate.clone(), Codes { old, new: Some(new.clone()) });
+    let ground = Ground::of(env, &new.context, [pair], &Options::default(), cancel);
+    alone(ground, actor).await
+}
+
+async fn alone(ground: Ground, actor: &Address) -> Result<Verdict, Failure> {
+    let ground = Arc::new(ground);
     if ground.unchanged.contains(actor.aggregate()) {
         return Ok(Verdict::Same);
     }

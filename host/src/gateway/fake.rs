@@ -243,8 +243,14 @@ impl Service for Fake {
             again: None,
             forced: std::collections::BTreeSet::new(),
             replayed: Vec::new(),
+            rest: None,
         }];
-        Ok(Rollouts { deployments, hosts: Vec::new(), faults: BTreeMap::new() })
+        Ok(Rollouts {
+            deployments,
+            hosts: Vec::new(),
+            faults: BTreeMap::new(),
+            uncovered: BTreeMap::new(),
+        })
     }
 
     fn deploy(&self, order: deploy::order::Order) -> Words {

@@ -19,7 +19,8 @@ use crate::{
         LoadError, Registry, ahead,
         faults::Faulty,
         order,
-        replay::{self, sample::Rest},
+        replay::{self, report::Report, sample::Rest},
+        rests::Uncovered,
     },
     env::Env,
     failure::{Code, Failure},
@@ -85,6 +86,10 @@ pub struct Rollouts {
     pub hosts: Vec<Presence>,
     /// What components have failed in this host, by digest.
     pub faults: BTreeMap<String, Faulty>,
+    /// What became in this host of the actors that were not covered before the active deployment,
+    /// by context.
+    #[serde(default)]
+    pub uncovered: BTreeMap<String, Uncovered>,
 }
 
 impl Host {
@@ -110,7 +115,11 @@ impl Host {
         };
         let asked = env.ask("deployments", deadline, asked);
         let (deployments, hosts) = step!("rollout.ask", asked.await)?;
-        Ok(Rollouts { deployments, hosts, faults: env.faults.all() })
+        let contexts = self.contexts();
+        let rests = contexts.served.iter();
+        let told = rests.filter_map(|(name, it)| Some((name.clone(), it.rests.as_ref()?.told())));
+        let (faults, uncovered) = (env.faults.all(), told.collect());
+        Ok(Rollouts { deployments, hosts, faults, uncovered })
     }
 
     /// Orders a deployment; tells how it goes.
@@ -176,7 +185,7 @@ impl Host {
         let (env, begun) = (&self.0.env, clock::now());
         let history = step!("rollout.history", env.store.deployments(context).await)?;
         let former = self.contexts().served.get(context).cloned();
-        let next = self.registry().serve(env, deployment, former.as_deref(), &history).await;
+        let next = self.registry().serve(env, deployment, former.as_ref(), &history).await;
         match next.map(Arc::new) {
             Ok(next) => {
                 let compiled = begun.elapsed();
@@ -362,6 +371,9 @@ impl Host {
     pub(crate) fn replay_later(&self, old: Arc<Served>, new: Arc<Served>, rest: Option<Rest>) {
         let (env, stop) = (self.0.env.clone(), self.0.stop.child_token());
         let context = new.deployment.context.clone();
+        let serving = self.serving(&context).ok();
+        let serving = serving.filter(|it| it.deployment.number == new.deployment.number);
+        let rests = serving.and_then(|it| it.rests.clone());
         // What an earlier deployment left is of no interest any more.
         let former = self
             .0
@@ -376,15 +388,24 @@ impl Host {
             let options =
                 replay::Options { resume: rest, workers: 1, ..replay::Options::default() };
             let number = new.deployment.number;
+            let note = |report: &Report, passed: bool| {
+                if let Some(rests) = &rests {
+                    rests.note_replayed(&env, &report.findings.failures, passed);
+                }
+            };
             match replay::run(&env, &old, &new, &options, stop, |_| ()).await {
                 Ok(report) if report.outcome() == replay::report::Outcome::Passed => {
+                    note(&report, true);
                     tracing::info!(number, "the rest of the replay: {}", report.summary());
                 }
-                Ok(report) => tracing::error!(
-                    number,
-                    "the rest of the replay found what a deploy would have been refused for: {}",
-                    report.human()
-                ),
+                Ok(report) => {
+                    note(&report, false);
+                    tracing::error!(
+                        number,
+                        "the rest of the replay found what a deploy would have been refused for: {}",
+                        report.human()
+                    );
+                }
                 Err(failure) => tracing::warn!(number, %failure, "the rest was not replayed"),
             }
         });

@@ -3,6 +3,7 @@
 //!
 //! `make hot` runs the long variants: `AETHER_TEST_HOT=long`.
 
+mod at_start;
 mod back_and_forth;
 mod closing;
 mod deaths;
@@ -12,4 +13,5 @@ mod refused;
 mod runtime_traps;
 mod story;
 mod unable;
+mod uncovered;
 mod versions;

@@ -2,6 +2,6 @@
 //! memory nor time changes what is found, only how much; and how fast it is.
 
 mod findings;
-mod kit;
+pub mod kit;
 mod limits;
 mod rate;

@@ -89,21 +89,35 @@ impl Ground {
         options: &Options,
         cancel: CancellationToken,
     ) -> Self {
-        let begun = clock::now();
         let names: BTreeSet<&String> = old.realms.keys().chain(new.realms.keys()).collect();
-        let (mut codes, mut unchanged) = (HashMap::new(), BTreeSet::new());
-        for name in names {
+        let pairs = names.into_iter().map(|name| {
             let (old, new) = (old.realms.get(name).cloned(), new.realms.get(name).cloned());
+            (name.clone(), Codes { old, new })
+        });
+        Self::of(env, &new.model.context, pairs, options, cancel)
+    }
+
+    /// The same of these aggregates.
+    pub fn of(
+        env: &Arc<Env>,
+        context: &str,
+        pairs: impl IntoIterator<Item = (String, Codes)>,
+        options: &Options,
+        cancel: CancellationToken,
+    ) -> Self {
+        let begun = clock::now();
+        let (mut codes, mut unchanged) = (HashMap::new(), BTreeSet::new());
+        for (name, pair) in pairs {
             let key = |realm: &Option<Arc<Realm>>| realm.as_ref().map(|realm| realm.snapshot_key);
-            if key(&old) == key(&new) {
-                unchanged.insert(name.clone());
+            if key(&pair.old) == key(&pair.new) {
+                unchanged.insert(name);
             } else {
-                codes.insert(name.clone(), Codes { old, new });
+                codes.insert(name, pair);
             }
         }
         Self {
             env: env.clone(),
-            context: new.model.context.clone(),
+            context: context.to_owned(),
             codes,
             unchanged,
             repairs: HashMap::new(),

@@ -41,6 +41,9 @@ pub fn place(actor: &Address) -> u64 {
 pub struct Rest(pub(super) u64);
 
 impl Rest {
+    /// Every actor.
+    pub const ALL: Self = Self(0);
+
     /// Whether `actor` is among them.
     #[must_use]
     pub fn holds(self, actor: &Address) -> bool {

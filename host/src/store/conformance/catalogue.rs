@@ -191,5 +191,6 @@ fn deployment(context: &str, number: u64, by: &str) -> Deployment {
         again: None,
         forced: std::collections::BTreeSet::new(),
         replayed: Vec::new(),
+        rest: None,
     }
 }

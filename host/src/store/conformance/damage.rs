@@ -93,6 +93,7 @@ pub(super) async fn a_census_tells_what_lies_there(subject: Arc<dyn Subject>) {
         again: None,
         forced: BTreeSet::new(),
         replayed: Vec::new(),
+        rest: None,
     };
     store.activate(&deployed).await.unwrap();
     let mut log = Log::new(&store, account("a.*>/ 😀"));

@@ -89,6 +89,17 @@ pub fn second() -> PathBuf {
     build("replay-second", MODEL, initial, change)
 }
 
+/// It takes its time for `slow`: seconds.
+pub fn slow() -> PathBuf {
+    let initial = "State { count: 0, last: String::new() }";
+    let change = r#"if item == "slow" {
+                let rounds = std::hint::black_box(1_000_000_000_u64);
+                state.count += (0..rounds).map(|n| std::hint::black_box(n) & 0).sum::<u64>();
+            }
+            state.last = item;"#;
+    build("replay-slow", MODEL, initial, change)
+}
+
 /// It panics at `poison` too; of another model.
 pub fn narrow() -> PathBuf {
     let initial = "State { count: 0, kinds: Vec::new() }";
@@ -140,6 +151,7 @@ impl Ground {
             again: None,
             forced: std::collections::BTreeSet::new(),
             replayed: Vec::new(),
+            rest: None,
         };
         let realms = candidate.behaviours.into_iter().map(|(name, behaviour)| {
             let aggregate = &model.aggregates[&name];
@@ -148,7 +160,7 @@ impl Ground {
                 Realm::new(&deployment, &model, aggregate, behaviour, limits, Arc::default(), &[]);
             (name, Arc::new(realm))
         });
-        Served { realms: realms.collect(), model: model.clone(), deployment }
+        Served { realms: realms.collect(), model: model.clone(), deployment, rests: None }
     }
 
     pub async fn replay(&self, old: &Served, new: &Served, options: &Options) -> Report {

@@ -1,0 +1,429 @@
+//! Actors that shadow replay did not cover before the deployment that serves them became active.
+//!
+//! *Problem.* A budget may end before all histories were replayed. What was left out must not be
+//! decided by code that cannot take it, on whatever host and after whatever restart.
+//!
+//! *Mechanism.* A deployment's record holds which actors were left out, as one bound
+//! ([`Rest`]). A host that wakes one of them, of which nothing was decided since, first folds its
+//! whole past through the code that last could serve it and through the code that is to serve it
+//! now. If only the new one fails, the actor is not served: its data is good, and a rollback or
+//! the next deployment brings it back.
+//!
+//! *Cost.* Two questions to the store when an actor of a rest wakes; reading and folding its past
+//! twice, once in the life of a host; eight bytes for each that passed. None for a deployment
+//! without a rest.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    LoadError, Registry,
+    replay::{
+        self,
+        findings::{Failed, Failures, Verdict},
+        sample::{Rest, place},
+    },
+};
+use crate::{
+    address::Address,
+    env::Env,
+    failure::{Code, Failure},
+    record::{Kind, parse},
+    served::{Realm, Served},
+    step::step,
+    store::{Deployment, Freshness},
+    vm::Sandbox,
+};
+
+/// Most actors that are remembered to have passed; one that is forgotten is checked again.
+const MAX_PASSED: usize = 100_000;
+
+/// Most actors that are remembered to have failed; further ones are checked whenever they wake.
+const MAX_FAILED: usize = 10_000;
+
+/// Actors that are named to be shown.
+const SHOWN: usize = 5;
+
+/// Checks at once: commands of other actors go on beside them.
+const AT_ONCE: usize = 4;
+
+/// The reason of a failure for an actor that the new code cannot take.
+pub const UNCOVERED: &str = "uncovered";
+
+/// What was left out before the active deployment of a context, and what was found of it since.
+pub struct Rests {
+    active: Deployment,
+    /// All deployments up to the active one, oldest first.
+    history: Vec<Deployment>,
+    sandbox: Sandbox,
+    /// The codes that served before, by number, as far as they were needed.
+    former: tokio::sync::Mutex<BTreeMap<u64, Arc<Served>>>,
+    at_once: Semaphore,
+    found: Mutex<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    /// All of the rest was replayed since, and passed.
+    covered: bool,
+    checked: u64,
+    passed: HashSet<u64>,
+    /// With the [`Env::era`] in which it was found: a repair may heal it.
+    failed: BTreeMap<Address, (u64, Failed)>,
+    differing: u64,
+    differ: BTreeSet<String>,
+    running: HashMap<Address, Running>,
+}
+
+type Running = Shared<BoxFuture<'static, Result<(), Failure>>>;
+
+/// What became of actors that were not covered before their deployment, in one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Uncovered {
+    /// The deployment.
+    pub deployment: u64,
+    /// How much of all actors was not covered before, from 0 to 1.
+    pub share: f64,
+    /// Whether all of them were replayed here since, and passed.
+    pub covered: bool,
+    /// Actors that were checked as they woke.
+    pub checked: u64,
+    /// Actors that the code cannot take, up to 10,000: they are not served.
+    pub failed: u64,
+    /// The first of them, and why.
+    pub failures: Vec<String>,
+    /// Actors that have other states than before, and are served with them.
+    pub differing: u64,
+    /// The first of them.
+    pub differ: Vec<String>,
+}
+
+impl std::fmt::Debug for Rests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rests").field("deployment", &self.active.number).finish_non_exhaustive()
+    }
+}
+
+/// The rest that a deployment left; a record that cannot be read leaves everybody.
+fn rest(deployment: &Deployment) -> Option<Rest> {
+    deployment.rest.as_deref().map(|text| text.parse().unwrap_or(Rest::ALL))
+}
+
+impl Rests {
+    /// What `active` left out; none if it left nothing.
+    #[must_use]
+    pub fn of(
+        active: &Deployment,
+        history: &[Deployment],
+        former: Option<&Arc<Served>>,
+        sandbox: &Sandbox,
+    ) -> Option<Arc<Self>> {
+        active.rest.as_ref()?;
+        let before = history.iter().filter(|it| it.number <= active.number);
+        let former = former.map(|served| (served.deployment.number, served.clone()));
+        Some(Arc::new(Self {
+            active: active.clone(),
+            history: before.cloned().collect(),
+            sandbox: sandbox.clone(),
+            former: tokio::sync::Mutex::new(former.into_iter().collect()),
+            at_once: Semaphore::new(AT_ONCE),
+            found: Mutex::default(),
+        }))
+    }
+
+    /// Whether `actor` may have to be checked before it is served.
+    #[must_use]
+    pub fn hold(&self, actor: &Address) -> bool {
+        let found = self.found();
+        !found.covered
+            && rest(&self.active).is_some_and(|rest| rest.holds(actor))
+            && !found.passed.contains(&place(actor))
+    }
+
+    /// Checks an actor of the rest, unless its newest record was decided by the active code or it
+    /// was checked here before.
+    ///
+    /// # Errors
+    /// `component-fault` if the code cannot take its past, `unavailable` if that is not known before
+    /// `deadline` (it is found out all the same), and what [`replay::one`] says.
+    pub async fn check(
+        self: &Arc<Self>,
+        env: &Arc<Env>,
+        realm: &Arc<Realm>,
+        actor: &Address,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let running = {
+            let mut found = self.found();
+            match found.failed.get(actor) {
+                Some((era, failed)) if *era == env.era(actor) => {
+                    return Err(self.refused(realm, actor, failed));
+                }
+                Some(_) => drop(found.failed.remove(actor)),
+                None => {}
+            }
+            let known = found.running.get(actor).cloned();
+            known.unwrap_or_else(|| {
+                let (rests, env, realm) = (self.clone(), env.clone(), realm.clone());
+                let whom = actor.clone();
+                let checked = tokio::spawn(async move {
+                    let ended = rests.examine(&env, &realm, &whom).await;
+                    rests.found().running.remove(&whom);
+                    ended
+                });
+                let lost = actor.clone();
+                let running = checked.map(move |ended| {
+                    ended.unwrap_or_else(|_| {
+                        let detail = format!(
+                            "{lost}: checking its past broke off; nothing was stored, try again"
+                        );
+                        Err(Failure::new(Code::Unavailable, detail).for_actor(&lost))
+                    })
+                });
+                let running = running.boxed().shared();
+                found.running.insert(actor.clone(), running.clone());
+                running
+            })
+        };
+        let ended = tokio::time::timeout_at(deadline.into(), running);
+        step!("rests.check", ended.await).unwrap_or_else(|_| {
+            let detail = format!(
+                "{actor}: its past was not replayed before deployment {} became active and is being checked now, which takes longer than this request may; nothing was stored, try again in a moment",
+                self.active.number
+            );
+            Err(Failure::new(Code::Unavailable, detail).for_actor(actor))
+        })
+    }
+
+    async fn examine(
+        &self,
+        env: &Arc<Env>,
+        realm: &Arc<Realm>,
+        actor: &Address,
+    ) -> Result<(), Failure> {
+        let _turn = step!("rests.turn", self.at_once.acquire().await);
+        let Some(newest) = newest(env, actor).await? else { return Ok(()) };
+        let Some(before) = before(&self.history, actor, newest) else {
+            self.passed(actor);
+            return Ok(());
+        };
+        let old = match self.code(env, before).await {
+            Ok(old) => old,
+            Err(LoadError::Away(error)) => {
+                let detail = format!(
+                    "{actor}: the store cannot answer: {error}; nothing was stored, try again"
+                );
+                return Err(Failure::new(Code::Unavailable, detail).for_actor(actor));
+            }
+            Err(LoadError::Unfit(why)) => {
+                tracing::error!(%actor, deployment = before.number, %why, "its past cannot be compared: this host cannot run the code that served it before");
+                self.passed(actor);
+                return Ok(());
+            }
+        };
+        let old = old.realms.get(realm.aggregate.as_str()).cloned();
+        let one = replay::one_of(env, old, realm, actor, CancellationToken::new());
+        let verdict = match step!("rests.one", one.await) {
+            // Damage is found, and marked, by waking it.
+            Err(failure) if failure.code == Code::Quarantined => return Ok(()),
+            verdict => verdict?,
+        };
+        match verdict {
+            Verdict::Fails(failed) => {
+                tracing::error!(%actor, deployment = self.active.number, version = failed.version, kind = failed.kind, detail = failed.detail, "not served: its past was not replayed before the deployment, and the new code cannot take it");
+                let refused = self.refused(realm, actor, &failed);
+                self.note(actor, Some((env.era(actor), failed)), false);
+                Err(refused)
+            }
+            Verdict::Differs(version, _) => {
+                tracing::warn!(%actor, deployment = self.active.number, version, "its past was not replayed before the deployment, and the new code folds it to another state");
+                self.note(actor, None, true);
+                Ok(())
+            }
+            Verdict::Same | Verdict::BothFail(_) | Verdict::Healed => {
+                self.note(actor, None, false);
+                Ok(())
+            }
+        }
+    }
+
+    /// The code of a former deployment. It serves nobody.
+    async fn code(&self, env: &Env, deployment: &Deployment) -> Result<Arc<Served>, LoadError> {
+        let mut former = step!("rests.former", self.former.lock().await);
+        if let Some(known) = former.get(&deployment.number) {
+            return Ok(known.clone());
+        }
+        let registry = Registry { store: &*env.store, sandbox: &self.sandbox };
+        let served = registry.serve(env, deployment, None, &self.history).await?;
+        let served = Arc::new(served);
+        former.insert(deployment.number, served.clone());
+        Ok(served)
+    }
+
+    /// Takes over what a replay of the whole rest has found.
+    pub fn note_replayed(&self, env: &Env, failures: &Failures, passed: bool) {
+        let mut found = self.found();
+        found.covered = passed;
+        for failed in &failures.first {
+            if let Ok(actor) = failed.actor.parse() {
+                found.fail(&actor, env.era(&actor), failed.clone());
+            }
+        }
+    }
+
+    fn passed(&self, actor: &Address) {
+        self.found().pass(actor);
+    }
+
+    fn note(&self, actor: &Address, failed: Option<(u64, Failed)>, differs: bool) {
+        let mut found = self.found();
+        found.checked += 1;
+        match failed {
+            Some((era, failed)) => found.fail(actor, era, failed),
+            None => found.pass(actor),
+        }
+        if differs {
+            found.differing += 1;
+            found.differ.insert(actor.to_string());
+            if found.differ.len() > SHOWN {
+                found.differ.pop_last();
+            }
+        }
+    }
+
+    /// What was found in this host.
+    #[must_use]
+    pub fn told(&self) -> Uncovered {
+        let found = self.found();
+        let shown = |(_, (_, failed)): (_, &(u64, Failed))| {
+            format!(
+                "{} at version {}: {}: {}",
+                failed.actor, failed.version, failed.kind, failed.detail
+            )
+        };
+        Uncovered {
+            deployment: self.active.number,
+            share: rest(&self.active).map_or(0.0, Rest::share),
+            covered: found.covered,
+            checked: found.checked,
+            failed: found.failed.len() as u64,
+            failures: found.failed.iter().take(SHOWN).map(shown).collect(),
+            differing: found.differing,
+            differ: found.differ.iter().cloned().collect(),
+        }
+    }
+
+    fn refused(&self, realm: &Realm, actor: &Address, failed: &Failed) -> Failure {
+        let Failed { version, kind, detail, .. } = failed;
+        let detail = format!(
+            "{actor} is not served by deployment {}: its past was not replayed before that became active, and the code fails at its version {version} where the code before did not: {kind}: {detail}; nothing was stored and its log is whole; `aether rollback`, or deploy code that takes it",
+            self.active.number
+        );
+        let mut failure = Failure::new(Code::ComponentFault, detail).for_actor(actor);
+        failure.reason = Some(UNCOVERED);
+        failure.component = Some(realm.behaviour.component());
+        failure
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Found {
+    fn pass(&mut self, actor: &Address) {
+        if self.passed.len() >= MAX_PASSED {
+            self.passed.clear();
+        }
+        self.passed.insert(place(actor));
+    }
+
+    fn fail(&mut self, actor: &Address, era: u64, failed: Failed) {
+        if self.failed.len() < MAX_FAILED {
+            self.failed.insert(actor.clone(), (era, failed));
+        }
+    }
+}
+
+/// The deployment whose code last could serve `actor`, whose newest record is of `newest`: the one
+/// before those that left it out. None if the active one covered it, or has decided it.
+fn before<'a>(history: &'a [Deployment], actor: &Address, newest: u64) -> Option<&'a Deployment> {
+    let mut before = None;
+    for (at, deployment) in history.iter().enumerate().rev() {
+        let left = rest(deployment).is_some_and(|rest| rest.holds(actor));
+        if !left || newest >= deployment.number {
+            break;
+        }
+        before = at.checked_sub(1).and_then(|at| history.get(at));
+    }
+    before
+}
+
+/// The deployment that wrote the newest record of `actor`, 0 if only its whole past can say; none
+/// if it has no records.
+async fn newest(env: &Env, actor: &Address) -> Result<Option<u64>, Failure> {
+    let head = env.store.head(actor);
+    let head = step!("rests.head", env.ask("head", replay::patience(), head).await)?;
+    if head.0 == 0 {
+        return Ok(None);
+    }
+    let read = env.store.read(actor, head, Freshness::Leader);
+    let page = step!("rests.read", env.ask("read", replay::patience(), read).await)?;
+    let record = page.records.last().and_then(|stored| parse(stored).ok());
+    let record = record.filter(|record| record.kind == Kind::Turns);
+    Ok(Some(record.map_or(0, |record| record.deployment)))
+}
+
+#[cfg(test)]
+mod tests {
+    use aether_wit::Digest;
+
+    use super::*;
+
+    fn history(rests: &[Option<Rest>]) -> Vec<Deployment> {
+        let deployment = |(at, rest): (usize, &Option<Rest>)| Deployment {
+            number: at as u64 + 1,
+            context: "bank".to_owned(),
+            model: Digest::of("model"),
+            components: BTreeMap::new(),
+            at: 0,
+            by: "a test".to_owned(),
+            because: String::new(),
+            origin: String::new(),
+            again: None,
+            forced: BTreeSet::new(),
+            replayed: Vec::new(),
+            rest: rest.map(|rest| rest.to_string()),
+        };
+        rests.iter().enumerate().map(deployment).collect()
+    }
+
+    #[test]
+    fn an_actor_is_compared_with_the_last_code_that_could_serve_it() {
+        let actor: Address = "bank/account/a".parse().unwrap();
+        let (all, none) = (Some(Rest::ALL), None);
+        let number = |rests: &[Option<Rest>], newest| {
+            before(&history(rests), &actor, newest).map(|deployment| deployment.number)
+        };
+        assert_eq!(number(&[none, none, all], 1), Some(2));
+        assert_eq!(number(&[none, all, all], 1), Some(1));
+        assert_eq!(number(&[none, all, all], 2), Some(2), "the second has decided");
+        assert_eq!(number(&[none, all, all], 3), None, "the active one has decided");
+        assert_eq!(number(&[none, all, none], 1), None, "the active one covered it");
+        assert_eq!(number(&[all], 0), None, "nothing was before");
+        let mut broken = history(&[none, all]);
+        broken[1].rest = Some("what nobody wrote".to_owned());
+        assert_eq!(before(&broken, &actor, 1).map(|it| it.number), Some(1));
+    }
+}
