@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, IsTerminal as _, Write as _},
     process::ExitCode,
+    time::Instant,
 };
 
 use anyhow::bail;
@@ -15,6 +16,7 @@ use super::{
 use crate::{
     address::{Address, is_name},
     audit::{self, Counts, Finding, Ground, Item, Scope},
+    clock,
     failure::Failure,
     gateway::{problem::exit_status, reply},
 };
@@ -49,6 +51,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut teller = Teller {
         json: args.json,
         progress: !args.json && std::io::stderr().is_terminal(),
+        begun: clock::now(),
         counts: None,
     };
     if let Some(config) = args.store.resolve()? {
@@ -95,6 +98,7 @@ fn follow(lines: impl BufRead, mut teller: Teller) -> anyhow::Result<ExitCode> {
 struct Teller {
     json: bool,
     progress: bool,
+    begun: Instant,
     counts: Option<Counts>,
 }
 
@@ -103,7 +107,9 @@ impl Teller {
         match item {
             Item::Progress(counts) => {
                 if self.progress {
-                    eprint!("\r\x1b[2K{}", shown(counts));
+                    let rate =
+                        u128::from(counts.records) * 1000 / self.begun.elapsed().as_millis().max(1);
+                    eprint!("\r\x1b[2K{}; {rate} records/s", shown(counts));
                     // Nobody misses it if stderr is closed.
                     let _ = std::io::stderr().flush();
                 }
@@ -164,7 +170,7 @@ mod tests {
     use super::*;
 
     fn teller() -> Teller {
-        Teller { json: true, progress: false, counts: None }
+        Teller { json: true, progress: false, begun: clock::now(), counts: None }
     }
 
     fn status(lines: &str) -> String {

@@ -20,12 +20,15 @@ use crate::{
     config::units,
     deploy::{
         gates::{Gate, Outcome, Verdict},
-        order::Word,
+        order::{Steps, Word},
     },
     gateway::{http::deploy::Told, reply},
     host::{Bundle, Rollouts},
     store::Deployment,
 };
+
+/// How many characters wide a bar is: with what stands beside it, less than a narrow terminal.
+const BAR: usize = 20;
 
 /// Exit status of what a gate refused.
 const REFUSED: u8 = 1;
@@ -234,7 +237,7 @@ impl Teller {
         match word {
             Word::Refused(_) => self.ended = Some(REFUSED),
             Word::Passed(_) | Word::Unchanged(_) | Word::Deployed(_) => self.ended = Some(0),
-            Word::Gate(_) | Word::Progress(_) | Word::Host { .. } => {}
+            Word::Gate(_) | Word::Progress(_) | Word::Steps(_) | Word::Host { .. } => {}
         }
         self.clear();
         if self.json {
@@ -247,7 +250,11 @@ impl Teller {
                 // Nobody misses it if stderr is closed.
                 let _ = std::io::stderr().flush();
             }
-            Word::Progress(_) => {}
+            Word::Steps(steps) if self.progress => {
+                eprint!("\r\x1b[2K{}", print::plain(&bar(steps)));
+                let _ = std::io::stderr().flush();
+            }
+            Word::Progress(_) | Word::Steps(_) => {}
             Word::Gate(verdict) => {
                 shown(verdict).iter().for_each(|line| print::line(&print::plain(line)));
             }
@@ -260,6 +267,16 @@ impl Teller {
             eprint!("\r\x1b[2K");
         }
     }
+}
+
+/// How far something is, on one line of a terminal.
+fn bar(steps: &Steps) -> String {
+    let Steps { what, done, total, per_second, left } = steps;
+    let per_cent =
+        (u128::from(*done) * 100).checked_div(u128::from(*total)).unwrap_or(100).min(100);
+    let full = usize::try_from(per_cent).unwrap_or(100) * BAR / 100;
+    let drawn = format!("{}{}", "#".repeat(full), "-".repeat(BAR - full));
+    format!("{what} [{drawn}] {per_cent:3} % of {total}, {per_second}/s, about {left} s left")
 }
 
 fn shown(verdict: &Verdict) -> Vec<String> {
@@ -296,7 +313,7 @@ fn sentence(word: &Word) -> String {
         Word::Host { place, unable: Some(why), .. } => format!("  {place}: {why}"),
         Word::Host { place, serves: Some(number), .. } => format!("  {place} serves #{number}"),
         Word::Host { place, .. } => format!("  {place} serves nothing of the context yet"),
-        Word::Gate(_) | Word::Progress(_) => String::new(),
+        Word::Gate(_) | Word::Progress(_) | Word::Steps(_) => String::new(),
     }
 }
 
@@ -317,6 +334,17 @@ mod tests {
         assert_eq!(status("{\"progress\":\"compiling\"}\n"), is(3));
         let problem = "{\"problem\":{\"code\":\"invalid\",\"detail\":\"d\"}}\n";
         assert_eq!(status(problem), is(2));
+    }
+
+    #[test]
+    fn a_bar_tells_how_far_it_is_and_how_fast() {
+        let what = "replay: reading".to_owned();
+        let half = Steps { what, done: 600, total: 1200, per_second: 300, left: 2 };
+        let shown = "replay: reading [##########----------]  50 % of 1200, 300/s, about 2 s left";
+        assert_eq!(bar(&half), shown);
+        let more = Steps { done: 1300, ..half.clone() };
+        assert!(bar(&more).contains("[####################] 100 % of 1200"), "{}", bar(&more));
+        assert!(bar(&Steps { total: 0, done: 0, ..half }).contains("100 % of 0"));
     }
 
     #[test]

@@ -98,6 +98,7 @@ async fn deploy(host: &Host, bundle: Bundle) {
         dry_run: false,
         what_if: false,
         actor: None,
+        sample: None,
         force: [].into(),
         // Whoever edits sees them at once.
         accept_state_changes: true,

@@ -15,11 +15,12 @@ use std::{
     time::Duration,
 };
 
+use aether_wit::Digest;
 use anyhow::{Context as _, bail};
 
 use super::{
     client::{Client, Connection, Refused},
-    past::{Code, CodeFlags, Found, Read, Records, not_counted, sandbox},
+    past::{Code, CodeFlags, Found, Read, Records, not_counted, other_models, sandbox},
     print,
 };
 use crate::{
@@ -37,7 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Exit status after a signal, as shells have it for Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// The number of the only deployment of the store in memory.
+/// The deployment of which the copied records are. Who decided them does not matter to the copy,
+/// only under which model they are stored.
 const DEPLOYMENT: u64 = 1;
 
 /// Makes a scratch copy of an actor, in memory only, and takes commands for it from the prompt.
@@ -84,7 +86,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let code = args.code.open(&client, &from)?;
     let components = code.all().await?;
     let (store, reached) = copied(&client, &from, version, &args.to).await?;
-    let deployed = deploy(&*store, &code, components.iter()).await;
+    let former = other_models(&client, &code.model);
+    let deployed = match former {
+        Ok(former) => deploy(&*store, &code, former, components.iter()).await,
+        Err(error) => Err(error),
+    };
     let started = match deployed {
         Ok(()) => {
             let config = Config {
@@ -231,11 +237,12 @@ fn shorten(record: &mut Record, beyond: u64) {
     record.turns.retain(|turn| !turn.events.is_empty());
 }
 
-/// Makes `components` what the store has deployed. No gate stands before them: whatever folds the
-/// past may be tried.
+/// Makes `components` what the store has deployed, behind the other models under which the past may
+/// be stored. No gate stands before them: whatever folds the past may be tried.
 async fn deploy(
     store: &dyn EventStore,
     code: &Code<'_>,
+    former: Vec<(Digest, Vec<u8>)>,
     components: impl Iterator<Item = (&String, &Found)>,
 ) -> anyhow::Result<()> {
     store.put_blob(code.text.clone().into()).await?;
@@ -244,11 +251,27 @@ async fn deploy(
         let digest = store.put_blob(found.bytes.clone().into()).await?;
         digests.insert(aggregate.clone(), digest);
     }
-    let deployment = Deployment {
-        number: DEPLOYMENT,
+    for (_, text) in &former {
+        store.put_blob(text.clone().into()).await?;
+    }
+    let models = former.iter().map(|(digest, _)| *digest).chain([code.model.digest]);
+    for (number, model) in (DEPLOYMENT..).zip(models) {
+        store.activate(&deployment(number, code, model, digests.clone())).await?;
+    }
+    Ok(())
+}
+
+fn deployment(
+    number: u64,
+    code: &Code<'_>,
+    model: Digest,
+    components: BTreeMap<String, Digest>,
+) -> Deployment {
+    Deployment {
+        number,
         context: code.model.context.clone(),
-        model: code.model.digest,
-        components: digests,
+        model,
+        components,
         at: clock::unix_ms(),
         by: "aether fork".to_owned(),
         because: String::new(),
@@ -257,8 +280,7 @@ async fn deploy(
         forced: BTreeSet::new(),
         replayed: Vec::new(),
         rest: None,
-    };
-    Ok(store.activate(&deployment).await?)
+    }
 }
 
 /// Lets go of the store, which has a folder in memory, before a signal ends the process.
@@ -310,12 +332,12 @@ mod tests {
         let turn = |events: &[u8]| {
             let events: Vec<_> =
                 events.iter().map(|n| json!({"type": "e", "data": {"n": n}})).collect();
-            let digest = aether_wit::Digest::of("");
+            let digest = Digest::of("");
             let command = json!({"id": "c", "name": "n", "digest": digest, "at": 0, "by": null,
                 "correlation": "c", "causation": null, "seed": "0"});
             json!({"command": command, "events": events})
         };
-        let digest = aether_wit::Digest::of("");
+        let digest = Digest::of("");
         let record = json!({"format": 1, "kind": "turns", "actor": "bank/account/a", "first": 4,
             "prev": null, "deployment": 1, "model": digest, "component": digest,
             "turns": [turn(&[1, 2]), turn(&[3])]});

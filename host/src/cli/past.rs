@@ -364,17 +364,27 @@ pub struct Halt {
 /// How `model` reads what was stored of `actor` under the models that were ever deployed. One that
 /// this build cannot read is left out; its events are read as they stand.
 fn readings(client: &Client<'_>, model: &Model, actor: &Address) -> anyhow::Result<Readings> {
-    let deployed: BTreeSet<Digest> =
-        Deployed::all(client, actor.context())?.into_iter().map(|it| it.model).collect();
     let mut writers = Vec::new();
-    for digest in deployed.into_iter().filter(|digest| *digest != model.digest) {
-        let text = client.bytes(&format!("/admin/blobs/{digest}"))?;
+    for (digest, text) in other_models(client, model)? {
         if let Ok((writer, _)) = aether_wit::read(&digest.to_string(), &text) {
             writers.push(Arc::new(writer));
         }
     }
     let aggregate = model.aggregates.get(actor.aggregate());
     Ok(aggregate.map_or_else(Readings::default, |it| Readings::new(model, it, &writers)))
+}
+
+/// The texts of the other models of its context that were ever deployed: events may be stored under
+/// any of them.
+///
+/// # Errors
+/// If the host does not give them.
+pub fn other_models(client: &Client<'_>, model: &Model) -> anyhow::Result<Vec<(Digest, Vec<u8>)>> {
+    let deployed = Deployed::all(client, &model.context)?.into_iter().map(|it| it.model);
+    let others: BTreeSet<Digest> = deployed.filter(|digest| *digest != model.digest).collect();
+    let text =
+        |digest: Digest| anyhow::Ok((digest, client.bytes(&format!("/admin/blobs/{digest}"))?));
+    others.into_iter().map(text).collect()
 }
 
 /// Folds the past of `actor` up to version `until`, event by event. Gives the version reached, or

@@ -18,7 +18,7 @@ use super::{
     Candidate, LoadError, Registry,
     closing::Shut,
     gates::{self, Gate, Outcome, Verdict},
-    replay::{self, report::Report, sample::Rest},
+    replay::{self, pick::Sample, report::Report, sample::Rest},
     tally::tally,
 };
 use crate::{
@@ -66,6 +66,8 @@ pub struct Order {
     pub what_if: bool,
     /// Replay this actor alone; only for [`Self::what_if`].
     pub actor: Option<Address>,
+    /// Replay some actors alone; only for [`Self::what_if`].
+    pub sample: Option<Sample>,
     /// Gates that need not be passed.
     pub force: BTreeSet<Gate>,
     /// States may differ from those that the active code folds.
@@ -86,8 +88,10 @@ pub struct Order {
 pub enum Word {
     /// A gate was left.
     Gate(Verdict),
-    /// Something that takes a while has begun or gone on.
+    /// Something that takes a while has begun.
     Progress(String),
+    /// How far it is.
+    Steps(Steps),
     /// The order is refused at this gate; nothing has changed.
     Refused(Gate),
     /// It would be activated under this number; nothing has changed.
@@ -105,6 +109,22 @@ pub enum Word {
         /// Why it does not.
         unable: Option<String>,
     },
+}
+
+/// How far something is that has a number of steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Steps {
+    /// What is being done.
+    pub what: String,
+    /// How many are done.
+    pub done: u64,
+    /// Of so many, about.
+    pub total: u64,
+    /// How many in a second.
+    pub per_second: u64,
+    /// How long it takes still, in seconds, about.
+    pub left: u64,
 }
 
 /// What is told of an order, in turn. A failure is the last.
@@ -311,6 +331,10 @@ impl Desk<'_> {
             self.replay_one(&checked, actor).await?;
             return Ok(Some(checked));
         }
+        if let Some(sample) = self.order.sample {
+            self.replay_some(&checked, sample).await?;
+            return Ok(Some(checked));
+        }
         if self.order.what_if {
             return self.replay(checked).await.map(Some);
         }
@@ -338,6 +362,22 @@ impl Desk<'_> {
         let one = replay::one(env, &checked.old, &checked.new, actor, cancel.0.clone());
         let verdict = step!("replay.one", one.await)?;
         self.leave(gates::replay_of_one(actor, &verdict)).await
+    }
+
+    /// The pasts of some actors alone.
+    async fn replay_some(&self, checked: &Checked, sample: Sample) -> Result<(), Stop> {
+        let Checked { old, new, .. } = checked;
+        let (env, cancel) = (self.host.env(), self.cancelled());
+        let options = replay::Options { snapshots: false, ..replay::Options::default() };
+        let tell = |progress| self.progress(&progress);
+        let some = replay::sampled(env, old, new, sample, &options, cancel.0.clone(), tell);
+        let report = step!("replay.some", some.await)?;
+        let mut verdict = self.judge(&report, checked);
+        verdict.lines.push(format!(
+            "at random: `--sample {} --seed {}` takes the same actors again",
+            sample.count, sample.seed
+        ));
+        self.leave(verdict).await
     }
 
     /// Shadow replay of everything that is stored, as far as the budget goes.
@@ -380,11 +420,10 @@ impl Desk<'_> {
 
     /// Tells how far shadow replay is, unless the listener is still busy with what was told.
     fn progress(&self, progress: &replay::Progress) {
-        let replay::Progress { phase, done, total, per_second, left, .. } = progress;
-        let seconds = left.as_secs();
-        let text =
-            format!("replay: {phase} {done} of {total}, {per_second}/s, about {seconds} s left");
-        let _ = self.tell.try_send(Ok(Word::Progress(text)));
+        let replay::Progress { phase, done, total, per_second, left, .. } = *progress;
+        let (what, left) = (format!("replay: {phase}"), left.as_secs());
+        let steps = Steps { what, done, total, per_second, left };
+        let _ = self.tell.try_send(Ok(Word::Steps(steps)));
     }
 
     /// Cancelled when nobody listens any more.

@@ -21,6 +21,7 @@ pub mod findings;
 mod flight;
 mod ground;
 mod pass;
+pub mod pick;
 pub mod report;
 pub mod sample;
 pub mod survey;
@@ -41,6 +42,7 @@ use self::{
     flight::Codes,
     ground::{Covered, From, Ground, Harvest, Kept},
     pass::{Pace, Pass, broken, open},
+    pick::{Sample, pick},
     report::Report,
     sample::{ALL, Rest, Window, place},
     survey::Survey,
@@ -197,6 +199,30 @@ pub async fn since(
     let actors = actors.into_iter().collect();
     all.alone(&ground, actors, From::Snapshots, &mut progress).await?;
     all.reached = Some(scan.end);
+    ground.go_on()?;
+    Ok(all.report(&ground, old, new, None, begun.elapsed()))
+}
+
+/// The same for some actors alone, taken at random.
+///
+/// # Errors
+/// As [`run`].
+pub async fn sampled(
+    env: &Arc<Env>,
+    old: &Served,
+    new: &Served,
+    sample: Sample,
+    options: &Options,
+    cancel: CancellationToken,
+    mut progress: impl FnMut(Progress) + Send,
+) -> Result<Report, Failure> {
+    let begun = clock::now();
+    let ground = Arc::new(Ground::prepare(env, old, new, options, cancel).await?);
+    let mut all = Found::default();
+    ground.quarantines().for_each(|skipped| all.findings.skip(skipped));
+    let (actors, number) = pick(&ground, sample).await?;
+    all.alone(&ground, actors, From::First, &mut progress).await?;
+    all.survey.actors = number;
     ground.go_on()?;
     Ok(all.report(&ground, old, new, None, begun.elapsed()))
 }

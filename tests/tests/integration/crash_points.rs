@@ -92,6 +92,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("rests.one", "an actor that no replay covered: `hot_loading::uncovered`"),
     ("rests.read", "an actor that no replay covered: `hot_loading::uncovered`"),
     ("rests.turn", "an actor that no replay covered: `hot_loading::uncovered`"),
+    ("replay.actors", "a what-if: `hot_loading::story`"),
+    ("replay.some", "a what-if: `hot_loading::story`"),
     ("replay.await-crew", "a shadow replay: `replay::*`"),
     ("replay.await-snapshot", "a shadow replay: `replay::*`"),
     ("replay.await-worker", "a shadow replay: `replay::*`"),

@@ -20,6 +20,7 @@ use crate::{
     deploy::{
         gates::Gate,
         order::{Order, What, Words},
+        replay::pick::{MAX_SAMPLE, Sample},
     },
     failure::Failure,
     gateway::{problem::Problem, reply, request::invalid},
@@ -45,6 +46,12 @@ pub struct Told {
     /// Replay this actor alone, with `what-if`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+    /// Replay so many actors alone, taken at random, with `what-if`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<usize>,
+    /// Which; the same number takes the same actors. By default any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// Gates that need not be passed.
     pub force: Vec<String>,
     /// States may differ from those that the active code folds.
@@ -78,11 +85,13 @@ impl Told {
         if actor.is_some() && !self.what_if {
             return Err(invalid("`actor` is for a `what-if`"));
         }
+        let sample = self.sample()?;
         Ok(Order {
             what,
             dry_run: self.dry_run,
             what_if: self.what_if,
             actor,
+            sample,
             force,
             accept_state_changes: self.accept_state_changes,
             budget: budget.unwrap_or(BUDGET),
@@ -90,6 +99,25 @@ impl Told {
             by: by.as_deref().unwrap_or("somebody").to_owned(),
             because: self.because,
         })
+    }
+}
+
+impl Told {
+    /// The actors that are to be replayed alone.
+    fn sample(&self) -> Result<Option<Sample>, Failure> {
+        let Some(count) = self.sample else {
+            let idle = self.seed.map(|_| invalid("`seed` is for a `sample`"));
+            return idle.map_or(Ok(None), Err);
+        };
+        if !self.what_if || self.actor.is_some() {
+            return Err(invalid("`sample` is for a `what-if` without `actor`"));
+        }
+        if !(1..=MAX_SAMPLE).contains(&count) {
+            return Err(invalid(format!(
+                "`sample`: expected 1 to {MAX_SAMPLE} actors, found {count}"
+            )));
+        }
+        Ok(Some(Sample { count, seed: self.seed.unwrap_or_else(rand::random) }))
     }
 }
 
@@ -204,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_order_is_invalid() {
         let model = ("model", Some("m"), "x");
-        let wrong: [&[(&str, Option<&str>, &str)]; 8] = [
+        let wrong: [&[(&str, Option<&str>, &str)]; 11] = [
             &[],
             &[("order", None, "{}")],
             &[("model", None, "x")],
@@ -213,6 +241,9 @@ mod tests {
             &[model, ("order", None, r#"{"budget":"soon"}"#)],
             &[model, ("order", None, r#"{"to":1}"#)],
             &[model, ("order", None, r#"{"actor":"bank/account/a"}"#)],
+            &[model, ("order", None, r#"{"sample":5}"#)],
+            &[model, ("order", None, r#"{"what-if":true,"seed":5}"#)],
+            &[model, ("order", None, r#"{"what-if":true,"sample":0}"#)],
         ];
         for parts in wrong {
             let (headers, body) = form(parts);

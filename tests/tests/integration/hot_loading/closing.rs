@@ -101,6 +101,7 @@ fn order(what: What) -> Order {
         dry_run: false,
         what_if: false,
         actor: None,
+        sample: None,
         force: BTreeSet::new(),
         accept_state_changes: false,
         budget: SOON,

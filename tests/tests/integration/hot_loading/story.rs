@@ -92,6 +92,15 @@ fn what_if(host: &HostProcess) {
     aether(host, &["what-if", worse]).expect(1, &["replay     REFUSED", ODD]);
     aether(host, &["what-if", worse, "--actor", ODD]).expect(1, &["the new code fails at version"]);
     aether(host, &["what-if", same]).expect(0, &["is active already"]);
+    // All of them: a sample of more than there are.
+    let sample = ["what-if", worse, "--sample", "100000", "--seed", "7"];
+    aether(host, &sample).expect(1, &[ODD, "`--sample 100000 --seed 7` takes the same"]);
+    let some = aether(host, &["what-if", worse, "--sample", "1"]);
+    let seed = some.said.split("--seed ").nth(1).and_then(|it| it.split('`').next());
+    let again = ["what-if", worse, "--sample", "1", "--seed", seed.expect("a seed")];
+    let again = aether(host, &again);
+    assert!(some.said.contains("1 of ") && again.status == some.status, "{some:?} {again:?}");
+    aether(host, &["what-if", worse, "--sample", "0"]).expect(2, &["expected 1 to 100000"]);
     let first = Version::V2.model();
     let first = first.to_str().unwrap();
     aether(host, &["what-if", first, "--actor", ODD]).expect(0, &["nothing differs"]);
