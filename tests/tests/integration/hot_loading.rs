@@ -14,4 +14,5 @@ mod runtime_traps;
 mod story;
 mod unable;
 mod uncovered;
+mod upcasts;
 mod versions;

@@ -1,6 +1,6 @@
 //! Looking at an actor's past: the real binary against a running host, which none of it changes.
 
-mod fork;
+pub mod fork;
 mod pages;
 mod replay;
 

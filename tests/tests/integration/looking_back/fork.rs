@@ -34,7 +34,7 @@ fn run(host: &HostProcess, arguments: &[&str], said: &str) -> Output {
 }
 
 /// What a session in the sandbox prints, on stdout and on stderr.
-pub(super) fn forked(host: &HostProcess, arguments: &[&str], said: &str) -> (String, String) {
+pub fn forked(host: &HostProcess, arguments: &[&str], said: &str) -> (String, String) {
     let output = run(host, &[arguments, &["--sandbox"]].concat(), said);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let (out, err) = (text(output.stdout), text(output.stderr));
