@@ -7,6 +7,7 @@ mod at_start;
 mod back_and_forth;
 mod closing;
 mod deaths;
+mod deaths_apart;
 pub mod kit;
 mod load;
 mod refused;

@@ -28,19 +28,19 @@ use super::{
 };
 use crate::crash_points::place::{Kind, Place};
 
-const ALICE: &str = "bank/account/alice";
+pub(super) const ALICE: &str = "bank/account/alice";
 
 /// Hosts that are killed at once.
 const AT_ONCE: usize = 3;
 
 /// The signal that a host dies of at its step.
-const SIGKILL: i32 = 9;
+pub(super) const SIGKILL: i32 = 9;
 
 /// Latest moment of a deploy at which something is killed.
 const LATEST: Duration = Duration::from_millis(1500);
 
 /// Pause before something is tried again.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// Steps of deployments that only a store with several hosts passes.
 const SHARED: &[&str] = &[
@@ -51,15 +51,19 @@ const SHARED: &[&str] = &[
     "rollout.contexts",
     "rollout.deployments",
     "rollout.closing",
-    "rollout.alive",
     "rollout.list-hosts",
     "rollout.announce",
-    // Only a host that looks while a closing is open finds one.
-    "rollout.reopen",
 ];
 
-/// Steps that are passed only if whoever ordered goes away, or if an order fails behind its closing.
-const ENDS: &[&str] = &["order.listener", "order.reopened", "rollout.newest"];
+/// Steps that are passed only if somebody goes away or falls behind: `deaths_apart`.
+pub(super) const APART: &[&str] = &[
+    "order.listener",
+    "order.reopened",
+    "rollout.newest",
+    "rollout.alive",
+    "rollout.reopen",
+    "news.adopted",
+];
 
 /// A death: the step, and which side of it.
 #[derive(Debug, Clone)]
@@ -76,11 +80,7 @@ fn a_host_on_the_embedded_store_may_die_at_any_step_of_a_deploy() {
 #[test]
 fn a_host_on_jetstream_may_die_at_any_step_of_a_deploy() {
     let server = NatsServer::start().unwrap();
-    // That one needs a host that dies while another is there: `closing::*`.
-    let here = |step: &str| {
-        !["rollout.reopen", "rollout.alive"].contains(&step)
-            && (SHARED.contains(&step) || amount(step == "order.activate", true))
-    };
+    let here = |step: &str| SHARED.contains(&step) || amount(step == "order.activate", true);
     die_everywhere(Kind::JetStream(&server), &deaths(here));
 }
 
@@ -88,7 +88,7 @@ fn a_host_on_jetstream_may_die_at_any_step_of_a_deploy() {
 fn deaths(taken: impl Fn(&str) -> bool) -> Vec<Death> {
     let steps = steps::all().unwrap().into_iter().map(|step| step.name);
     let ours = ["order.", "rollout.", "tally.", "deploy.put-blob"];
-    let steps = steps.filter(|step| !ENDS.contains(&step.as_str()));
+    let steps = steps.filter(|step| !APART.contains(&step.as_str()));
     let steps = steps.filter(|step| ours.iter().any(|it| step.starts_with(it)) && taken(step));
     let sides = steps.enumerate().flat_map(|(n, step)| {
         let both = ["before", "after"];
@@ -163,20 +163,20 @@ fn die(kind: Kind<'_>, number: usize, death: &Death) -> Result<()> {
 }
 
 /// Opens the account; 0 if the host is gone.
-fn open(host: &HostProcess) -> u64 {
+pub(super) fn open(host: &HostProcess) -> u64 {
     let reply = host.client().command(ALICE, "open", &json!({"owner": "Alice"}));
     u64::from(reply.is_ok_and(|reply| reply.status == 200))
 }
 
 /// One event more; none if the host is gone or says that it cannot now.
-fn deposit(host: &HostProcess) -> Option<u64> {
+pub(super) fn deposit(host: &HostProcess) -> Option<u64> {
     let reply = host.client().command(ALICE, "deposit", &json!({"amount": 1})).ok()?;
     reply.json().ok()?["version"].as_u64()
 }
 
 /// What was acknowledged up to `version` is there, the hosts agree on a deployment that is not
 /// older than `known`, and the next order goes through.
-fn whole(mut stage: Stage<'_>, version: u64, known: u64) -> Result<()> {
+pub(super) fn whole(mut stage: Stage<'_>, version: u64, known: u64) -> Result<()> {
     let deadline = clock::now() + SOON;
     let number = stage.await_agreement();
     ensure!(number >= known, "#{known} was told to be active and now it is #{number}");
