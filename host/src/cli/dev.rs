@@ -75,10 +75,20 @@ fn components(model: &Path) -> Option<Vec<PathBuf>> {
     Some(read.components.iter().map(|component| folder.join(component)).collect())
 }
 
-/// Deploys each of `models` to `host` whenever it or one of its components changes, until `stop`.
+/// Models as they are before they are read: what is edited from then on is seen.
+pub struct Watch(Vec<Watched>);
+
+impl Watch {
+    /// Begins to watch.
+    #[must_use]
+    pub fn begin(models: &[PathBuf]) -> Self {
+        Self(models.iter().cloned().map(Watched::new).collect())
+    }
+}
+
+/// Deploys each of the models to `host` whenever it or one of its components changes, until `stop`.
 /// What does not pass is told, and what was deployed last is served on.
-pub async fn watch(host: Host, models: Vec<PathBuf>, stop: CancellationToken) {
-    let mut all: Vec<Watched> = models.into_iter().map(Watched::new).collect();
+pub async fn watch(host: Host, Watch(mut all): Watch, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
         for watched in &mut all {
             if !watched.has_changed() {

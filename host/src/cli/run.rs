@@ -72,6 +72,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Whoever edits sees them at once.
     config.accept_state_changes = args.accept_state_changes || args.dev;
     let tokens = tokens(&config.faces)?;
+    let watch = args.dev.then(|| dev::Watch::begin(&args.models));
     let bundles = args.models.iter().map(|file| bundle(file)).collect::<Result<Vec<_>, _>>()?;
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -87,9 +88,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     for line in banner(&host, at) {
         print::line(&line);
     }
-    if args.dev {
+    if let Some(watch) = watch {
         let stop = faces.stop.clone();
-        tokio::spawn(dev::watch(host.clone(), args.models, stop));
+        tokio::spawn(dev::watch(host.clone(), watch, stop));
         print::line("watching the models and their components (--dev)");
     }
     until_told(interrupt, terminate, faces, &host, &config).await
