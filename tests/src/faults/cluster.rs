@@ -10,6 +10,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ use super::{
     proxy::{Mode, Proxy},
 };
 use crate::{
-    host_process::{HostOptions, HostProcess, run_cli},
+    host_process::{self, HostOptions, HostProcess, run_cli},
     measure,
     nats_server::{NatsCluster, NatsServer, Settings},
     workspace,
@@ -217,6 +218,32 @@ impl Cluster {
     /// If there is no such host.
     pub fn links(&self, host: usize) -> Result<&[Proxy]> {
         Ok(&self.at(host)?.links)
+    }
+
+    /// The model of `context` as the hosts have it but for a comment that says `n`: another one by
+    /// its digest, and the same by all it does.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn another_model(&self, context: &str, n: u64) -> Result<PathBuf> {
+        let folder = self.at(0)?.options.folder();
+        let name = if context == "bank" { "bank" } else { "journal" };
+        let text = fs::read_to_string(folder.join(format!("{name}.storm.yaml")))?;
+        let model = folder.join(format!("another-{name}.storm.yaml"));
+        fs::write(&model, format!("{text}\n# {n}\n"))?;
+        Ok(model)
+    }
+
+    /// Orders a host to deploy a model; past its front, as an operator does.
+    ///
+    /// # Errors
+    /// If there is no such host.
+    pub fn order(&self, host: usize, model: &Path) -> Result<Child> {
+        let host = &self.at(host)?.process;
+        let mut command = host_process::aether(host.options().folder())?;
+        command.arg("deploy").arg(model).args(["--budget", "1s", "--url", host.url().as_str()]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().context("cannot start aether")
     }
 
     /// Kills a host.

@@ -1,6 +1,6 @@
 //! What goes wrong: each nemesis breaks one thing while clients work, and mends it.
 
-use std::{fmt, thread, time::Duration};
+use std::{fmt, process::Child, thread, time::Duration};
 
 use aether::clock;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -21,6 +21,15 @@ const TRAPS: u32 = 6;
 
 /// Longest wait for a trap to spring.
 const SPRING: Duration = Duration::from_secs(4);
+
+/// Latest moment of a deploy at which something else happens, in ms.
+const DEPLOY_MS: u64 = 1_500;
+
+/// Longest wait until something can be deployed: longer than a host that is gone seems to live.
+const DEPLOYED: Duration = Duration::from_secs(40);
+
+/// Pause before it is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Longest election of a raft leader, so that a leader that was away for longer has been replaced.
 const ELECTION_MS: u64 = 9_000;
@@ -69,6 +78,9 @@ pub enum Nemesis {
     ClockForward,
     /// A host's clock jumps an hour back, and forward.
     ClockBack,
+    /// A model that means the same is deployed twice, while a host or a server is killed, a host is
+    /// stopped or cut off from its store, or nothing else happens.
+    Deploy,
     /// Everything that was not synced is lost: in this process, see [`super::power_cut`].
     PowerCut,
 }
@@ -102,7 +114,7 @@ pub struct Stage<'a> {
 
 impl Nemesis {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::KillHost,
         Self::KillServer,
         Self::KillLeader,
@@ -123,6 +135,7 @@ impl Nemesis {
         Self::Unwritable,
         Self::ClockForward,
         Self::ClockBack,
+        Self::Deploy,
         Self::PowerCut,
     ];
 
@@ -137,7 +150,8 @@ impl Nemesis {
             | Self::Delay
             | Self::DiskFull
             | Self::ClockForward
-            | Self::ClockBack => true,
+            | Self::ClockBack
+            | Self::Deploy => true,
             Self::Unwritable | Self::PowerCut => matches!(kind, StoreKind::Embedded),
             Self::ReadOnly => !matches!(kind, StoreKind::R1),
             Self::KillLeader | Self::IsolateLeader | Self::SplitCluster => {
@@ -204,6 +218,7 @@ impl Nemesis {
             Self::Unwritable => stage.unwritable(host)?,
             Self::ClockForward => stage.shift_clock(host, "1h")?,
             Self::ClockBack => stage.shift_clock(host, "-1h")?,
+            Self::Deploy => stage.deploy(host)?,
             Self::PowerCut => bail!("no process survives a power cut to tell of it"),
         };
         let (at, in_flight) = hit;
@@ -234,9 +249,19 @@ impl fmt::Display for Nemesis {
             Self::Unwritable => "unwritable",
             Self::ClockForward => "clock-forward",
             Self::ClockBack => "clock-back",
+            Self::Deploy => "deploy",
             Self::PowerCut => "power-cut",
         })
     }
+}
+
+/// The exit status of a deploy: done, or to be tried again. None: nobody was there to say.
+fn ended(order: Child) -> Result<Option<i32>> {
+    let ended = order.wait_with_output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&ended.stdout) + &text(&ended.stderr);
+    ensure!(!said.contains("REFUSED"), "a model that means the same was refused: {said}");
+    Ok(ended.status.code())
 }
 
 /// When a fault struck, and how many commands were under way there.
@@ -387,6 +412,46 @@ impl Stage<'_> {
         }
         ensure!(sprung > 0, "no connection was reset: nobody called");
         Ok((format!("{sprung} callers of host {host} reset in the middle"), hit))
+    }
+
+    /// Somebody dies or hangs at some moment of a deploy; the one after it meets nothing.
+    fn deploy(&mut self, host: usize) -> Result<(String, Hit)> {
+        let context = self.actor.split('/').next().unwrap_or_default().to_owned();
+        let model = self.cluster.another_model(&context, self.rng.random())?;
+        let moment = self.time(0, DEPLOY_MS);
+        let victim = self.rng.random_range(0..self.cluster.hosts().max(1));
+        let among = if self.cluster.servers() > 0 { 5 } else { 3 };
+        let which = self.rng.random_range(0..among);
+        let hit = self.busy(None)?;
+        let order = self.cluster.order(host, &model)?;
+        thread::sleep(moment);
+        let (what, _) = match which {
+            0 => ("nothing else".to_owned(), hit),
+            1 => self.kill_host(victim)?,
+            2 => {
+                let pause = self.time(200, 2_000);
+                self.cluster.signal_host(victim, Signal::STOP)?;
+                thread::sleep(pause);
+                self.cluster.signal_host(victim, Signal::CONT)?;
+                (format!("host {victim} stopped for {pause:?}"), hit)
+            }
+            3 => self.kill_server(Nemesis::KillServer)?,
+            _ => {
+                let mode = Mode { refuse: true, ..Mode::default() };
+                self.partition(victim, mode, "cut off from its store")?
+            }
+        };
+        let ended = ended(order)?;
+        let again = self.cluster.another_model(&context, self.rng.random())?;
+        let until = clock::now() + DEPLOYED;
+        while self::ended(self.cluster.order(host, &again)?)? != Some(0) {
+            ensure!(clock::now() < until, "nothing can be deployed any more");
+            thread::sleep(AGAIN);
+        }
+        Ok((
+            format!("a deploy at host {host}, after {moment:?} {what}; it ended with {ended:?}"),
+            hit,
+        ))
     }
 
     fn half_close(&mut self, host: usize) -> Result<(String, Hit)> {
