@@ -73,8 +73,11 @@ attack: tools guests ## Run the attacks on the faces in full: 9,000 connections,
 		cargo test --workspace --test integration -- --nocapture --test-threads 1 attackers::
 
 replay-rate: tools guests ## Measure shadow replay of a million events on both stores
+	$(call say,"building the host (release; minutes the first time)")
+	@cargo build --release -p aether
 	$(call say,"writing and replaying a million events on each store")
-	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_REPLAY_EVENTS=1000000 \
+	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_BINARY="$(CURDIR)/target/release/aether" \
+		AETHER_TEST_REPLAY_EVENTS=1000000 \
 		cargo test --workspace --test integration -- --nocapture --test-threads 1 replay::rate
 
 fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS (20) from the seeds in fuzz/corpus

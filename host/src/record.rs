@@ -419,13 +419,19 @@ pub fn parse(stored: &Stored) -> Result<Record, Damage> {
     }
     let position = stored.position;
     let unreadable = |reason: String| Damage::Unreadable { position, reason };
-    let head: Head =
-        serde_json::from_slice(&stored.bytes).map_err(|error| unreadable(error.to_string()))?;
-    if head.format != FORMAT {
-        return Err(Damage::Format { position, found: head.format });
+    let record: Record = match serde_json::from_slice(&stored.bytes) {
+        Ok(record) => record,
+        // Of another format nothing else need be known.
+        Err(error) => match serde_json::from_slice(&stored.bytes) {
+            Ok(Head { format }) if format != FORMAT => {
+                return Err(Damage::Format { position, found: format });
+            }
+            _ => return Err(unreadable(error.to_string())),
+        },
+    };
+    if record.format != FORMAT {
+        return Err(Damage::Format { position, found: record.format });
     }
-    let record: Record =
-        serde_json::from_slice(&stored.bytes).map_err(|error| unreadable(error.to_string()))?;
     if let Some(misfit) = misfit(&record) {
         return Err(unreadable(misfit.to_owned()));
     }

@@ -58,6 +58,8 @@ pub struct Guest {
     behaviour: Arc<Behaviour>,
     actor: Address,
     key: u64,
+    /// Whether an instance may be kept for it: one that was never called need not ask.
+    kept: bool,
 }
 
 /// What a call starts from.
@@ -106,14 +108,14 @@ impl std::fmt::Debug for Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        drop(self.behaviour.component.shared.instances.take(self.key));
+        self.drop_instance();
     }
 }
 
 impl Guest {
     pub(super) fn new(behaviour: &Arc<Behaviour>, actor: &Address) -> Self {
         let key = behaviour.component.shared.instances.new_key();
-        Self { behaviour: Arc::clone(behaviour), actor: actor.clone(), key }
+        Self { behaviour: Arc::clone(behaviour), actor: actor.clone(), key, kept: false }
     }
 
     /// The plans of the values that it takes and gives.
@@ -142,7 +144,7 @@ impl Guest {
         budget: &mut Budget,
     ) -> Result<Decision, Fault> {
         if self.behaviour.isolation == Isolation::Turn {
-            drop(self.behaviour.component.shared.instances.take(self.key));
+            self.drop_instance();
         }
         let call = Call::Decide {
             context: Cow::Borrowed(context),
@@ -200,9 +202,16 @@ impl Guest {
     }
 
     /// Keeps the instance for the next call if this call does not end its use.
-    fn put_back(&self, instance: Instance, turn_goes_on: bool) {
+    fn put_back(&mut self, instance: Instance, turn_goes_on: bool) {
         if self.behaviour.isolation == Isolation::Actor || turn_goes_on {
+            self.kept = true;
             self.behaviour.component.shared.instances.keep(self.key, instance);
+        }
+    }
+
+    fn drop_instance(&mut self) {
+        if std::mem::take(&mut self.kept) {
+            drop(self.behaviour.component.shared.instances.take(self.key));
         }
     }
 
@@ -259,7 +268,8 @@ impl Guest {
     /// The instance of this guest, or a place for one.
     async fn seat(&self, call: &Call<'_>, budget: &Budget) -> Result<Seat, Fault> {
         let instances = &self.behaviour.component.shared.instances;
-        if let Some(instance) = instances.take(self.key) {
+        let kept = if self.kept { instances.take(self.key) } else { None };
+        if let Some(instance) = kept {
             return Ok(Seat::Kept(instance));
         }
         let permit = instances.permit(budget.left()).await;

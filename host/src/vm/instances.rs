@@ -5,7 +5,10 @@
 //! another guest needs a permit. A guest that finds all of them busy waits.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -16,13 +19,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) struct Instances<T> {
     permits: Arc<Semaphore>,
     max: usize,
+    next_key: AtomicU64,
     kept: Mutex<Kept<T>>,
 }
 
 struct Kept<T> {
     idle: LruCache<u64, T>,
     waiting: usize,
-    next_key: u64,
 }
 
 /// The right to have one instance; given back when dropped.
@@ -35,7 +38,8 @@ impl<T> Instances<T> {
         Self {
             permits: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))),
             max,
-            kept: Mutex::new(Kept { idle: LruCache::unbounded(), waiting: 0, next_key: 0 }),
+            next_key: AtomicU64::new(0),
+            kept: Mutex::new(Kept { idle: LruCache::unbounded(), waiting: 0 }),
         }
     }
 
@@ -51,9 +55,7 @@ impl<T> Instances<T> {
 
     /// A key that no other guest has.
     pub(super) fn new_key(&self) -> u64 {
-        let mut kept = self.kept();
-        kept.next_key += 1;
-        kept.next_key
+        self.next_key.fetch_add(1, Relaxed)
     }
 
     /// The idle instance of a guest.
