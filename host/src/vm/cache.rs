@@ -19,6 +19,8 @@ use aether_wit::Digest;
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, component::Component};
 
+use super::engine::Engines;
+
 /// First bytes of a file: what it is, and the version of this layout.
 const MAGIC: &[u8; 16] = b"aether code v1\n\0";
 
@@ -42,21 +44,23 @@ impl Cache {
         }
     }
 
-    /// The component from the cache, or compiled and then kept.
+    /// The component from the cache, or compiled and then kept: for the pool, or, with the reason,
+    /// for `on_demand` if it does not fit a slot. Code is the same for both, so that it is compiled
+    /// once.
     ///
     /// # Errors
-    /// If the bytes do not compile for `engine`.
+    /// If the bytes do not compile.
     pub(super) fn component(
         &self,
-        engine: &Engine,
+        engines: &Engines,
         digest: Digest,
         bytes: &[u8],
-    ) -> wasmtime::Result<Component> {
-        let Some(folder) = &self.0 else { return Component::from_binary(engine, bytes) };
-        let key = key(engine, digest);
+    ) -> wasmtime::Result<(Component, Option<wasmtime::Error>)> {
+        let Some(folder) = &self.0 else { return fit(engines, &compile(engines, bytes)?) };
+        let key = key(&engines.pooled, digest);
         let path = folder.join(format!("{}.code", hex(&key)));
         match read(folder, &path, &key) {
-            Ok(code) => match deserialize(engine, &code) {
+            Ok(code) => match fit(engines, &code) {
                 Ok(component) => return Ok(component),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "cached code does not fit, compiling again")
@@ -67,8 +71,8 @@ impl Cache {
                 tracing::warn!(path = %path.display(), %error, "cached code is not used, compiling again")
             }
         }
-        let component = Component::from_binary(engine, bytes)?;
-        let code = component.serialize()?;
+        let code = compile(engines, bytes)?;
+        let component = fit(engines, &code)?;
         if let Err(error) = write(folder, &path, &key, &code) {
             tracing::warn!(path = %path.display(), %error, "compiled code could not be cached");
         }
@@ -76,13 +80,27 @@ impl Cache {
     }
 }
 
+/// The code of a component, as it is kept.
+fn compile(engines: &Engines, bytes: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    engines.pooled.precompile_component(bytes)
+}
+
+/// The component for the pool if it fits a slot, else on demand and why.
+fn fit(engines: &Engines, code: &[u8]) -> wasmtime::Result<(Component, Option<wasmtime::Error>)> {
+    match deserialize(&engines.pooled, code) {
+        Ok(component) => Ok((component, None)),
+        Err(reason) => Ok((deserialize(&engines.on_demand, code)?, Some(reason))),
+    }
+}
+
 /// Takes compiled code as it is.
 #[expect(unsafe_code, reason = "wasmtime offers no checked way to load compiled code")]
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `code` must be what `Component::serialize` gave and nobody changed. `read` gave it:
-    // its digest stands in the header beside the key of this engine and component, and header and
-    // code come from a file of our user in a folder that no other user can write or enter. It is
-    // in our memory, so it cannot change after the check. wasmtime itself checks the settings.
+    // SAFETY: `code` must be what wasmtime compiled and nobody changed. `compile` gave it, or
+    // `read` did: its digest stands in the header beside the key of this engine and component, and
+    // header and code come from a file of our user in a folder that no other user can write or
+    // enter. It is in our memory, so it cannot change after the check. wasmtime itself checks the
+    // settings.
     unsafe { Component::deserialize(engine, code) }
 }
 
@@ -184,6 +202,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::vm::SandboxConfig;
 
     const COMPONENT: &str = r#"(component
         (core module $m (func (export "f") (result i32) i32.const 7))
@@ -197,64 +216,89 @@ mod tests {
         files.remove(0)
     }
 
-    fn cached(folder: &Path) -> (Cache, Engine, Vec<u8>, Digest) {
+    fn engines(memory: usize) -> Engines {
+        let limits = SandboxConfig {
+            max_instances: Some(1),
+            max_guest_memory: memory,
+            ..SandboxConfig::default()
+        };
+        Engines::new(&limits).unwrap()
+    }
+
+    fn cached(folder: &Path) -> (Cache, Engines, Vec<u8>, Digest) {
         let bytes = wat::parse_str(COMPONENT).unwrap();
         let digest = Digest::of(&bytes);
-        (Cache::new(Some(folder.to_owned())), Engine::default(), bytes, digest)
+        (Cache::new(Some(folder.to_owned())), engines(1 << 20), bytes, digest)
     }
 
     #[test]
     fn code_is_kept_and_taken_instead_of_compiling() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("a/b");
-        let (cache, engine, bytes, digest) = cached(&folder);
-        cache.component(&engine, digest, &bytes).unwrap();
+        let (cache, engines, bytes, digest) = cached(&folder);
+        cache.component(&engines, digest, &bytes).unwrap();
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(file(&folder)).unwrap().mode() & 0o777, 0o600);
         // These bytes would not compile: what comes back is what was kept under the digest.
-        assert!(cache.component(&engine, digest, b"nothing").is_ok());
-        assert!(cache.component(&engine, Digest::of(b"other"), b"nothing").is_err());
+        assert!(cache.component(&engines, digest, b"nothing").is_ok());
+        assert!(cache.component(&engines, Digest::of(b"other"), b"nothing").is_err());
     }
 
     #[test]
     fn damaged_and_foreign_files_are_compiled_again() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("cache");
-        let (cache, engine, bytes, digest) = cached(&folder);
-        cache.component(&engine, digest, &bytes).unwrap();
+        let (cache, engines, bytes, digest) = cached(&folder);
+        cache.component(&engines, digest, &bytes).unwrap();
         let path = file(&folder);
         let whole = fs::read(&path).unwrap();
         for at in [0, 20, 50, 90, whole.len() - 1] {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             fs::write(&path, &damaged).unwrap();
-            assert!(cache.component(&engine, digest, b"nothing").is_err(), "byte {at}");
-            assert!(cache.component(&engine, digest, &bytes).is_ok());
+            assert!(cache.component(&engines, digest, b"nothing").is_err(), "byte {at}");
+            assert!(cache.component(&engines, digest, &bytes).is_ok());
             assert_eq!(fs::read(&path).unwrap(), whole, "written anew");
         }
         for cut in [0, 30, 70, whole.len() - 1] {
             fs::write(&path, &whole[..cut]).unwrap();
-            assert!(cache.component(&engine, digest, b"nothing").is_err(), "cut at {cut}");
+            assert!(cache.component(&engines, digest, b"nothing").is_err(), "cut at {cut}");
         }
         fs::write(&path, &whole).unwrap();
-        assert!(cache.component(&engine, digest, b"nothing").is_ok());
+        assert!(cache.component(&engines, digest, b"nothing").is_ok());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).unwrap();
-        assert!(cache.component(&engine, digest, b"nothing").is_err(), "others can write it");
+        assert!(cache.component(&engines, digest, b"nothing").is_err(), "others can write it");
         fs::remove_file(&path).unwrap();
         let elsewhere = root.path().join("elsewhere");
         fs::write(&elsewhere, &whole).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
-        assert!(cache.component(&engine, digest, b"nothing").is_err(), "a link");
+        assert!(cache.component(&engines, digest, b"nothing").is_err(), "a link");
     }
 
     #[test]
     fn code_of_other_settings_is_another_file() {
         let root = tempfile::tempdir().unwrap();
-        let (cache, engine, bytes, digest) = cached(&root.path().join("cache"));
-        cache.component(&engine, digest, &bytes).unwrap();
-        let mut settings = wasmtime::Config::new();
-        let other = Engine::new(settings.epoch_interruption(true)).unwrap();
-        assert!(cache.component(&other, digest, b"nothing").is_err());
+        let (cache, engines, bytes, digest) = cached(&root.path().join("cache"));
+        cache.component(&engines, digest, &bytes).unwrap();
+        assert!(cache.component(&self::engines(2 << 20), digest, b"nothing").is_err());
+    }
+
+    #[test]
+    fn code_that_does_not_fit_the_pool_is_kept_too() {
+        let root = tempfile::tempdir().unwrap();
+        let (cache, engines, _, _) = cached(&root.path().join("cache"));
+        let many: String =
+            (0..20).map(|n| format!("(core instance $i{n} (instantiate $m))")).collect();
+        let large = COMPONENT.replace(
+            "(core instance $i (instantiate $m))",
+            &format!("{many} (core instance $i (instantiate $m))"),
+        );
+        let bytes = wat::parse_str(large).unwrap();
+        let digest = Digest::of(&bytes);
+        let (_, refused) = cache.component(&engines, digest, &bytes).unwrap();
+        assert!(refused.is_some(), "it fits the pool");
+        let (_, refused) = cache.component(&engines, digest, b"nothing").unwrap();
+        assert!(refused.is_some());
     }
 
     #[test]
@@ -263,8 +307,8 @@ mod tests {
         let folder = root.path().join("open");
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
-        let (cache, engine, bytes, digest) = cached(&folder);
-        cache.component(&engine, digest, &bytes).unwrap();
+        let (cache, engines, bytes, digest) = cached(&folder);
+        cache.component(&engines, digest, &bytes).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         let file = root.path().join("file");
         fs::write(&file, b"").unwrap();
@@ -275,10 +319,10 @@ mod tests {
     fn a_folder_opened_later_is_not_used_either() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("cache");
-        let (cache, engine, bytes, digest) = cached(&folder);
-        cache.component(&engine, digest, &bytes).unwrap();
+        let (cache, engines, bytes, digest) = cached(&folder);
+        cache.component(&engines, digest, &bytes).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(cache.component(&engine, digest, b"nothing").is_err());
+        assert!(cache.component(&engines, digest, b"nothing").is_err());
     }
 
     #[test]
@@ -321,17 +365,17 @@ mod tests {
     fn code_of_another_component_under_the_name_is_compiled_again() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("cache");
-        let (cache, engine, bytes, digest) = cached(&folder);
-        cache.component(&engine, digest, &bytes).unwrap();
+        let (cache, engines, bytes, digest) = cached(&folder);
+        cache.component(&engines, digest, &bytes).unwrap();
         let path = file(&folder);
         let right = fs::read(&path).unwrap();
         let other = wat::parse_str(COMPONENT.replace("i32.const 7", "i32.const 8")).unwrap();
         let elsewhere = root.path().join("other");
         let others = Cache::new(Some(elsewhere.clone()));
-        others.component(&engine, Digest::of(&other), &other).unwrap();
+        others.component(&engines, Digest::of(&other), &other).unwrap();
         fs::copy(file(&elsewhere), &path).unwrap();
-        assert!(cache.component(&engine, digest, b"nothing").is_err(), "whole, but not this one");
-        cache.component(&engine, digest, &bytes).unwrap();
+        assert!(cache.component(&engines, digest, b"nothing").is_err(), "whole, but not this one");
+        cache.component(&engines, digest, &bytes).unwrap();
         assert_eq!(fs::read(&path).unwrap(), right, "written anew");
     }
 
@@ -339,17 +383,17 @@ mod tests {
     fn many_at_once_leave_one_whole_file() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("cache");
-        let (_, engine, bytes, digest) = cached(&folder);
+        let (_, engines, bytes, digest) = cached(&folder);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     let cache = Cache::new(Some(folder.clone()));
-                    cache.component(&engine, digest, &bytes).unwrap();
+                    cache.component(&engines, digest, &bytes).unwrap();
                 });
             }
         });
         let cache = Cache::new(Some(folder.clone()));
-        assert!(cache.component(&engine, digest, b"nothing").is_ok());
+        assert!(cache.component(&engines, digest, b"nothing").is_ok());
         file(&folder);
     }
 }

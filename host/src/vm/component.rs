@@ -54,16 +54,10 @@ impl Component {
         }
         survey(bytes, &shared.config.compile)?;
         let digest = Digest::of(bytes);
-        let pooled = &shared.engines.pooled;
-        let (code, refused) = match shared.cache.component(pooled, digest, bytes) {
-            Ok(code) => (code, None),
-            Err(error) => {
-                // What does not fit the pool is compiled; what is no component fails again.
-                let on_demand = &shared.engines.on_demand;
-                let code = shared.cache.component(on_demand, digest, bytes);
-                (code.map_err(|_| LoadError::NotAComponent(cause(&error)))?, Some(error))
-            }
-        };
+        let (code, refused) = shared
+            .cache
+            .component(&shared.engines, digest, bytes)
+            .map_err(|error| LoadError::NotAComponent(cause(&error)))?;
         check_imports(&code)?;
         let first_memory = first_memory(&code, shared.config.max_guest_memory)?;
         let linkers = &shared.linkers;
