@@ -12,6 +12,7 @@ use aether_wit::{Digest, Model, report::render};
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
+use super::past;
 use crate::{
     scenario::{
         self, Results,
@@ -36,7 +37,8 @@ pub struct Args {
     /// The model, e.g. bank.storm.yaml
     pub model: PathBuf,
 
-    /// Components to test [default: those that the model names, beside its file]
+    /// Components to test in the place of those that the model names beside its file; what none
+    /// of them implements is tested with those
     pub components: Vec<PathBuf>,
 
     /// Print the results as JSON
@@ -96,35 +98,55 @@ async fn prepare(args: &Args, file: &str) -> anyhow::Result<Prepared> {
 
     let model = Arc::new(model);
     let folder = args.model.parent().unwrap_or(Path::new(""));
-    let paths = match args.components.as_slice() {
-        [] => model.components.iter().map(|path| folder.join(path)).collect(),
-        given => given.to_vec(),
-    };
+    let named: Vec<_> = model.components.iter().map(|path| folder.join(path)).collect();
     let mut prepared =
         Prepared { model: Arc::clone(&model), components: Vec::new(), brains: HashMap::new() };
-    if paths.is_empty() {
+    if args.components.is_empty() && named.is_empty() {
         return Ok(prepared);
     }
-    let sandbox = Sandbox::new(limits(&model))?;
-    for path in paths {
-        let path_shown = path.display().to_string();
-        let component = load(&sandbox, &path).await?;
-        let aggregates = component.aggregates(&model.context);
-        if aggregates.is_empty() {
-            bail!("{path_shown} implements no aggregate of the context `{}`", model.context);
+    let sandbox = Sandbox::new(past::sandbox(&model)?)?;
+    for paths in [&args.components, &named] {
+        let served: Vec<_> = prepared.brains.keys().cloned().collect();
+        if served.len() == model.aggregates.len() {
+            break;
         }
-        for aggregate in &aggregates {
-            let behaviour = component
-                .behaviour(&model, aggregate)
-                .with_context(|| format!("{path_shown} does not fit {file}"))?;
-            if prepared.brains.insert(aggregate.clone(), behaviour).is_some() {
-                bail!("{path_shown} implements the aggregate `{aggregate}` a second time");
-            }
+        for path in paths {
+            prepared.add(&sandbox, path, file, &served).await?;
         }
-        let digest = component.digest();
-        prepared.components.push(ComponentData { file: path_shown, digest, aggregates });
     }
     Ok(prepared)
+}
+
+impl Prepared {
+    /// Adds the component at `path`, with what it implements beside the aggregates `served`.
+    async fn add(
+        &mut self,
+        sandbox: &Sandbox,
+        path: &Path,
+        file: &str,
+        served: &[String],
+    ) -> anyhow::Result<()> {
+        let shown = path.display().to_string();
+        let component = load(sandbox, path).await?;
+        let mut aggregates = component.aggregates(&self.model.context);
+        if aggregates.is_empty() {
+            bail!("{shown} implements no aggregate of the context `{}`", self.model.context);
+        }
+        aggregates.retain(|aggregate| !served.contains(aggregate));
+        for aggregate in &aggregates {
+            let behaviour = component
+                .behaviour(&self.model, aggregate)
+                .with_context(|| format!("{shown} does not fit {file}"))?;
+            if self.brains.insert(aggregate.clone(), behaviour).is_some() {
+                bail!("{shown} implements the aggregate `{aggregate}` a second time");
+            }
+        }
+        if !aggregates.is_empty() {
+            let digest = component.digest();
+            self.components.push(ComponentData { file: shown, digest, aggregates });
+        }
+        Ok(())
+    }
 }
 
 /// Limits of a sandbox for a model that is only tried.
