@@ -185,17 +185,23 @@ pub(super) fn add_to_linker(linker: &mut Linker<World>) -> wasmtime::Result<()> 
     linker.allow_shadowing(true);
     io::add_to_linker(linker)?;
     clocks::add_to_linker(linker)?;
-    // The original enters the runtime before it refuses.
-    linker.instance(&format!("wasi:sockets/udp-create-socket@{VERSION}"))?.func_new(
-        "create-udp-socket",
-        |_, _, _, results| {
-            if let Some(result) = results.first_mut() {
-                let denied = Val::Enum("access-denied".into());
-                *result = Val::Result(Err(Some(Box::new(denied))));
-            }
-            Ok(())
-        },
-    )?;
+    // The original of UDP enters the runtime before it refuses.
+    for protocol in ["tcp", "udp"] {
+        let interface = format!("wasi:sockets/{protocol}-create-socket@{VERSION}");
+        linker.instance(&interface)?.func_new(
+            &format!("create-{protocol}-socket"),
+            move |store, _, _, results| {
+                let mut printed =
+                    store.data().printed.lock().unwrap_or_else(PoisonError::into_inner);
+                printed.note(&format!("the component asked for a {protocol} socket: refused"));
+                if let Some(result) = results.first_mut() {
+                    let denied = Val::Enum("access-denied".into());
+                    *result = Val::Result(Err(Some(Box::new(denied))));
+                }
+                Ok(())
+            },
+        )?;
+    }
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -18,11 +18,13 @@ const WRITE_SIZE: usize = 4096;
 /// Longest tail of stderr that a fault quotes, in bytes.
 const MAX_QUOTE: usize = 400;
 
-/// Which of the two streams.
+/// Who says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stream {
     Stdout,
     Stderr,
+    /// The host, about what the component did.
+    Host,
 }
 
 impl Stream {
@@ -30,6 +32,7 @@ impl Stream {
         match self {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
+            Self::Host => "host",
         }
     }
 }
@@ -58,6 +61,11 @@ impl Buffer {
     /// Takes what was printed.
     pub(super) fn take(&mut self) -> Printed {
         std::mem::take(&mut self.printed)
+    }
+
+    /// Has the host say a line of its own.
+    pub(super) fn note(&mut self, line: &str) {
+        self.write(Stream::Host, format!("{line}\n").as_bytes());
     }
 
     fn write(&mut self, stream: Stream, bytes: &[u8]) {
@@ -109,7 +117,7 @@ impl Printed {
     /// The lines of both streams, in the order in which they were ended, made harmless.
     fn lines(&self) -> Vec<(Stream, String)> {
         let mut lines = vec![];
-        let mut open = [(Stream::Stdout, vec![]), (Stream::Stderr, vec![])];
+        let mut open = [Stream::Stdout, Stream::Stderr, Stream::Host].map(|it| (it, vec![]));
         for (stream, bytes) in &self.chunks {
             for (of, line) in open.iter_mut().filter(|(of, _)| of == stream) {
                 for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -227,6 +235,19 @@ mod tests {
             (Stdout, "\\u{1b}[31mred\\r\u{fffd}".to_owned()),
         ];
         assert_eq!(printed.lines(), expected);
+    }
+
+    #[test]
+    fn what_the_host_says_is_not_the_components() {
+        let mut buffer = Buffer::default();
+        buffer.restart(100);
+        buffer.write(Stream::Stderr, b"half a ");
+        buffer.note("a socket: refused");
+        buffer.write(Stream::Stderr, b"line\n");
+        let printed = buffer.take();
+        let host = (Stream::Host, "a socket: refused".to_owned());
+        assert_eq!(printed.lines(), [host, (Stream::Stderr, "half a line".to_owned())]);
+        assert_eq!(printed.last_words(), "half a line");
     }
 
     #[test]
