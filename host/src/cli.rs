@@ -5,10 +5,12 @@
 
 pub mod actors;
 pub mod audit;
+pub mod bindings;
 pub mod blame;
 pub mod bundle;
 pub mod client;
 pub mod completions;
+pub mod componentize;
 pub mod deploy;
 pub mod deployments;
 pub mod dev;
@@ -19,6 +21,7 @@ pub mod flags;
 pub mod fork;
 pub mod hints;
 pub mod model;
+pub mod new;
 pub mod past;
 pub mod print;
 pub mod release;
@@ -90,6 +93,12 @@ enum Command {
     Deployments(deployments::Args),
     /// Check a model, and make from it what others need.
     Model(model::Args),
+    /// Make a folder with a small model and its component.
+    New(new::Args),
+    /// Write what a language needs to implement a model.
+    Bindings(bindings::Args),
+    /// Make a component of a core module.
+    Componentize(componentize::Args),
     /// Run a model's scenarios against its components.
     Test(test::Args),
     /// Look for what this machine lacks.
@@ -151,6 +160,9 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rollback(args) => rollback::run(args).await,
         Command::Deployments(args) => deployments::run(args).await,
         Command::Model(args) => model::run(args).await,
+        Command::New(args) => new::run(args).await,
+        Command::Bindings(args) => bindings::run(args).await,
+        Command::Componentize(args) => componentize::run(args).await,
         Command::Test(args) => Box::pin(test::run(args)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args)).await,
         Command::Completions(args) => completions::run(args).await,

@@ -152,7 +152,7 @@ pub enum LoadError {
     },
     /// It is a core module.
     #[error(
-        "the file is a core WebAssembly module, not a component: build it for wasm32-wasip2, or wrap it with `wasm-tools component new`"
+        "the file is a core WebAssembly module, not a component: build it for wasm32-wasip2, or make one of it with `aether componentize`"
     )]
     CoreModule,
     /// It is no component at all, or a damaged one.

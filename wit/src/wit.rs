@@ -64,7 +64,7 @@ pub fn package(model: &Model) -> String {
 #[must_use]
 pub fn guest(model: &Model, aggregate: &str) -> Option<String> {
     let aggregate = model.aggregates.get(aggregate)?;
-    let reached = reached(model, aggregate);
+    let reached = types_of(model, aggregate);
     let mut out = Text::new();
     open_package(&mut out, model);
     types(&mut out, model, |name| reached.contains(&name));
@@ -75,13 +75,23 @@ pub fn guest(model: &Model, aggregate: &str) -> Option<String> {
     Some(out.0)
 }
 
+/// One WIT document with everything that world `all` needs, the contract as a nested package
+/// included: what [`guest`] is for one aggregate.
+#[must_use]
+pub fn all(model: &Model) -> String {
+    let mut out = Text(package(model));
+    nest_contract(&mut out);
+    out.0
+}
+
 /// A type as the model spells it, e.g. `list<option<money>>`.
 pub(crate) fn spell(ty: &Type) -> String {
     spell_with(ty, "")
 }
 
 /// The type behind any chain of aliases.
-pub(crate) fn resolve<'m>(model: &'m Model, mut ty: &'m Type) -> &'m Type {
+#[must_use]
+pub fn resolve<'m>(model: &'m Model, mut ty: &'m Type) -> &'m Type {
     while let Type::Named(name) = ty
         && let Some(TypeDecl { def: TypeDef::Alias(target), .. }) = model.types.get(name)
     {
@@ -115,7 +125,8 @@ pub(crate) fn record_of<'m>(
 }
 
 /// The named types that `aggregate` uses, directly or through other types, in the model's order.
-fn reached<'m>(model: &'m Model, aggregate: &'m Aggregate) -> Vec<&'m str> {
+#[must_use]
+pub fn types_of<'m>(model: &'m Model, aggregate: &'m Aggregate) -> Vec<&'m str> {
     let mut open: Vec<&Type> = Vec::new();
     let field_lists = aggregate
         .events
@@ -208,7 +219,7 @@ fn interface(out: &mut Text, model: &Model, aggregate: &Aggregate) {
     out.doc(0, aggregate.about.as_deref());
     out.line(0, &format!("interface {} {{", id(&aggregate.name)));
     out.line(1, "use aether:host/types.{context};");
-    let used: Vec<String> = reached(model, aggregate).into_iter().map(id).collect();
+    let used: Vec<String> = types_of(model, aggregate).into_iter().map(id).collect();
     if !used.is_empty() {
         out.line(1, &format!("use {}.{{{}}};", id("types"), used.join(", ")));
     }

@@ -48,9 +48,9 @@ fn component(wit: &str, wat: &str) -> Vec<u8> {
     let world = resolve.select_world(&[package], None).unwrap();
     let mut module = wat::parse_str(wat).unwrap();
     let encoding = wit_component::StringEncoding::UTF8;
-    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).unwrap();
-    let mut encoder = wit_component::ComponentEncoder::default().module(&module).unwrap();
-    encoder.encode().unwrap()
+    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding, false).unwrap();
+    let mut encoder = wit_component::ComponentEncoder::default();
+    encoder.module(&module).unwrap().encode().unwrap()
 }
 
 fn sandbox(max_instances: usize) -> Sandbox {

@@ -23,6 +23,7 @@ mod hot_loading;
 mod jetstream;
 mod looking_back;
 mod many_actors;
+mod new_project;
 mod operations;
 mod process;
 mod readme;

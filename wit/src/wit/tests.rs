@@ -43,6 +43,16 @@ fn every_kind_of_type_and_every_keyword_parses() {
 }
 
 #[test]
+fn the_document_of_all_aggregates_is_complete() {
+    for model in [bank(), shop()] {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("all.wit", &all(&model)).unwrap();
+        let world = resolve.select_world(&[package], Some("all")).unwrap();
+        assert_eq!(resolve.worlds[world].exports.len(), model.aggregates.len());
+    }
+}
+
+#[test]
 fn a_guest_document_is_complete_and_holds_no_more_than_it_needs() {
     for model in [bank(), shop()] {
         for name in model.aggregates.keys() {
@@ -67,8 +77,8 @@ fn a_guest_document_is_complete_and_holds_no_more_than_it_needs() {
 fn types_are_used_through_other_types_and_in_the_models_order() {
     let shop = shop();
     let expected = ["order-no", "charge", "charge-card", "deep", "marks", "list"];
-    assert_eq!(reached(&shop, &shop.aggregates["interface"]), expected);
-    assert_eq!(reached(&shop, &shop.aggregates["world"]), [""; 0]);
+    assert_eq!(types_of(&shop, &shop.aggregates["interface"]), expected);
+    assert_eq!(types_of(&shop, &shop.aggregates["world"]), [""; 0]);
 }
 
 #[test]

@@ -198,9 +198,9 @@ fn component(context: &str, start: &str) -> Vec<u8> {
     let package = resolve.push_str("liar.wit", &WIT.replace("CONTEXT", context)).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
     let encoding = wit_component::StringEncoding::UTF8;
-    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).unwrap();
-    let mut encoder = wit_component::ComponentEncoder::default().module(&module).unwrap();
-    encoder.encode().unwrap()
+    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding, false).unwrap();
+    let mut encoder = wit_component::ComponentEncoder::default();
+    encoder.module(&module).unwrap().encode().unwrap()
 }
 
 /// What the start of each context's component does, and the reason that its callers hear.
