@@ -197,8 +197,8 @@ fn quoted(name: &str) -> String {
 
 /// Tells what a host tells.
 fn follow(lines: impl BufRead, mut teller: Teller) -> anyhow::Result<ExitCode> {
-    for line in lines.lines() {
-        let line = line?;
+    // A host that dies says no end.
+    for line in lines.lines().map_while(Result::ok) {
         if let Some((said, status)) = broken_off(&line) {
             teller.clear();
             eprintln!("{said}");
@@ -321,19 +321,36 @@ fn sentence(word: &Word) -> String {
 mod tests {
     use super::*;
 
-    fn status(lines: &str) -> String {
+    fn status(lines: impl BufRead) -> String {
         let teller = Teller { json: true, progress: false, ended: None };
-        format!("{:?}", follow(lines.as_bytes(), teller).unwrap())
+        format!("{:?}", follow(lines, teller).unwrap())
+    }
+
+    /// A connection that breaks.
+    struct Broken;
+
+    impl std::io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::ConnectionReset.into())
+        }
+    }
+
+    #[test]
+    fn a_host_that_dies_is_to_be_asked_again() {
+        for (said, code) in [("{\"progress\":\"compiling\"}\n", 3), ("{\"passed\":3}\n", 0)] {
+            let lines = std::io::Read::chain(said.as_bytes(), Broken);
+            assert_eq!(status(BufReader::new(lines)), format!("{:?}", ExitCode::from(code)));
+        }
     }
 
     #[test]
     fn the_status_tells_what_became_of_it() {
         let is = |code: u8| format!("{:?}", ExitCode::from(code));
-        assert_eq!(status("{\"refused\":\"diff\"}\n"), is(1));
-        assert_eq!(status("{\"progress\":\"compiling\"}\n{\"passed\":3}\n"), is(0));
-        assert_eq!(status("{\"progress\":\"compiling\"}\n"), is(3));
+        assert_eq!(status("{\"refused\":\"diff\"}\n".as_bytes()), is(1));
+        assert_eq!(status("{\"progress\":\"compiling\"}\n{\"passed\":3}\n".as_bytes()), is(0));
+        assert_eq!(status("{\"progress\":\"compiling\"}\n".as_bytes()), is(3));
         let problem = "{\"problem\":{\"code\":\"invalid\",\"detail\":\"d\"}}\n";
-        assert_eq!(status(problem), is(2));
+        assert_eq!(status(problem.as_bytes()), is(2));
     }
 
     #[test]
