@@ -173,6 +173,8 @@ fn exports(package: &str, context: &str, aggregate: &str, rejects: bool) -> (Str
 package export_{types}
 
 import (
+	\"runtime/debug\"
+
 	\"{package}/imports/{types}\"
 	wit_types \"{package}/wit/types\"
 )
@@ -200,20 +202,31 @@ var exported Aggregate
 // package main.
 func Export(aggregate Aggregate) {{
 	exported = aggregate
+	debug.SetGCPercent(-1)
+}}
+
+// collect lets the garbage collector run until the function that it gives is called. It reads the
+// clock, and that is a trap while the host hands large arguments over.
+func collect() func() {{
+	debug.SetGCPercent(100)
+	return func() {{ debug.SetGCPercent(-1) }}
 }}
 
 // Initial is what the host calls.
 func Initial(id string) State {{
+	defer collect()()
 	return exported.Initial(id)
 }}
 
 // Decide is what the host calls.
 func Decide(context Context, state State, command Command) wit_types.Result[[]Event, Rejection] {{
+	defer collect()()
 	{answer}
 }}
 
 // Evolve is what the host calls.
 func Evolve(state State, events []Event) State {{
+	defer collect()()
 	return exported.Evolve(state, events)
 }}
 "
@@ -281,6 +294,7 @@ mod tests {
             assert!(files.contains_key(path), "{path}: {:?}", files.keys());
         }
         assert!(text.contains("\"bank.example/host/bindings/exports/export_bank_model_account\""));
+        assert_eq!(text.matches("defer collect()()").count(), 3 * 2, "not in every function");
     }
 
     #[test]
