@@ -1,0 +1,3 @@
+module bank.example/account
+
+go 1.27
