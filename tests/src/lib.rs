@@ -12,6 +12,7 @@ pub mod guest_project;
 pub mod host_process;
 pub mod http;
 pub mod in_process;
+pub mod languages;
 pub mod measure;
 pub mod nats_server;
 pub mod steps;

@@ -14,8 +14,13 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 
 /// Folders of the guests: each is a crate `NAME` with a model that names `NAME.wasm`.
-const GUESTS: [&str; 4] =
-    ["examples-guests/bank", "tests/guests/hostile", "tests/guests/impure", "tests/guests/journal"];
+const GUESTS: [&str; 5] = [
+    "examples-guests/bank",
+    "tests/guests/conformance",
+    "tests/guests/hostile",
+    "tests/guests/impure",
+    "tests/guests/journal",
+];
 
 /// What guests are compiled for.
 const GUEST_TARGET: &str = "wasm32-wasip2";
@@ -53,6 +58,16 @@ pub fn binary() -> Result<&'static Path> {
 pub fn bank_model() -> Result<PathBuf> {
     guests()?;
     Ok(root().join("examples-guests/bank/bank.storm.yaml"))
+}
+
+/// The model with every type that all languages are held to, its component in Rust built if need
+/// be.
+///
+/// # Errors
+/// If it does not build.
+pub fn conformance_model() -> Result<PathBuf> {
+    guests()?;
+    Ok(root().join("tests/guests/conformance/conformance.storm.yaml"))
 }
 
 /// The model of the guest that misbehaves on command, its component built if need be. It also has

@@ -9,7 +9,7 @@ mod closing;
 mod deaths;
 mod deaths_apart;
 pub mod kit;
-mod load;
+pub mod load;
 mod refused;
 mod runtime_traps;
 mod story;

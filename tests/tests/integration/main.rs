@@ -21,6 +21,7 @@ mod faults;
 mod hostile;
 mod hot_loading;
 mod jetstream;
+mod languages;
 mod looking_back;
 mod many_actors;
 mod new_project;

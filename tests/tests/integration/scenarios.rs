@@ -7,7 +7,7 @@ use std::{
     process::Output,
 };
 
-use aether_tests::{guest_project::GuestProject, host_process::run_cli, workspace};
+use aether_tests::{guest_project::GuestProject, host_process::run_cli, languages, workspace};
 use anyhow::Result;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -61,6 +61,17 @@ fn the_journal_that_faults_are_tested_with_is_green() {
     let (status, results) = json_of(&[&workspace::journal_model().unwrap()]);
     assert_eq!((status, &results["failed"]), (Some(0), &json!(0)), "{results}");
     assert_eq!(results["untouched"], json!([]));
+}
+
+#[test]
+fn what_a_component_does_not_implement_is_the_models_own() {
+    let transfer = languages::transfer().unwrap();
+    let (status, results) = json_of(&[&workspace::bank_model().unwrap(), &transfer]);
+    assert_eq!((status, &results["failed"]), (Some(0), &json!(0)), "{results}");
+    let components = &results["components"];
+    assert_eq!(components[0]["file"], transfer.display().to_string());
+    assert_eq!(components[0]["aggregates"], json!(["transfer"]));
+    assert_eq!(components[1]["aggregates"], json!(["account"]));
 }
 
 #[test]

@@ -1,0 +1,3 @@
+module conformance.example/guest
+
+go 1.27
