@@ -9,6 +9,9 @@ WASM_TARGETS := $(GUEST_TARGET) wasm32-unknown-unknown
 GUESTS := examples-guests/bank tests/guests/conformance tests/guests/hostile tests/guests/impure \
 	tests/guests/journal
 GUEST_OUT := target/$(GUEST_TARGET)/guest
+# What `aether bench` runs is in git beside its source, for it is in every binary.
+BENCH_GUEST := host/bench
+BENCH_OUT := target/bench
 
 # Guests in other languages. Each folder of the account has a Makefile that installs its tools; what
 # a language lacks, and why, is noted in .tools/missing.
@@ -33,7 +36,7 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-co
 , := ,
 say = @printf '==> %s\n' $(1)
 
-.PHONY: help run test languages hot faults faults-long faults-neighbours attack replay-rate fuzz check guests rust-guests tools wasm-targets clean
+.PHONY: help run test languages hot faults faults-long faults-neighbours attack replay-rate bench bench-docs bench-guest fuzz check guests rust-guests tools wasm-targets clean
 
 help: ## Show this list
 	@printf 'make TARGET, where TARGET is one of\n'
@@ -93,6 +96,19 @@ replay-rate: tools guests ## Measure shadow replay of a million events on both s
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_BINARY="$(CURDIR)/target/release/aether" \
 		AETHER_TEST_REPLAY_EVENTS=1000000 \
 		cargo test --workspace --test integration -- --nocapture --test-threads 1 replay::rate
+
+bench: tools ## Measure the host beside what its stores cost alone (BENCH=name for one; a quarter of an hour)
+	$(call say,"building the host (release; minutes the first time)")
+	@cargo build --release -p aether
+	@mkdir -p $(BENCH_OUT)
+	@target/release/aether bench $(BENCH) --out $(BENCH_OUT) --nats-server "$(CURDIR)/$(NATS_SERVER)"
+
+bench-docs: ## Put the tables and charts of the last run into docs/benchmarks.md
+	@target/release/aether bench --out $(BENCH_OUT) --into docs/benchmarks.md
+
+bench-guest: wasm-targets ## Build the component that is measured anew; it is kept in git
+	@cargo build --profile guest --target $(GUEST_TARGET) -p bench
+	@cmp -s $(GUEST_OUT)/bench.wasm $(BENCH_GUEST)/bench.wasm || cp $(GUEST_OUT)/bench.wasm $(BENCH_GUEST)/bench.wasm
 
 fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS (20) from the seeds in fuzz/corpus
 	@command -v c++ >/dev/null || { \

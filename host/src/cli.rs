@@ -5,6 +5,7 @@
 
 pub mod actors;
 pub mod audit;
+pub mod bench;
 pub mod bindings;
 pub mod blame;
 pub mod bundle;
@@ -103,6 +104,8 @@ enum Command {
     Test(test::Args),
     /// Look for what this machine lacks.
     Doctor(doctor::Args),
+    /// Measure what the host costs on this machine.
+    Bench(bench::Args),
     /// Print completions for a shell.
     Completions(completions::Args),
 }
@@ -129,9 +132,14 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
-    let hosts = matches!(cli.command, Command::Run(_));
-    // The NATS client tells every connection twice; the store tells what matters of them.
-    crate::logging::start(if hosts { "info,async_nats=warn" } else { "warn" })?;
+    let level = match cli.command {
+        // The NATS client tells every connection twice; the store tells what matters of them.
+        Command::Run(_) => "info,async_nats=warn",
+        // It ends servers that others are still connected to.
+        Command::Bench(_) => "warn,aether::store::jetstream::connection=error",
+        _ => "warn",
+    };
+    crate::logging::start(level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(Box::pin(dispatch(cli.command)));
     // What still runs was left on purpose: waiting for it could take for ever.
@@ -165,6 +173,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Componentize(args) => componentize::run(args).await,
         Command::Test(args) => Box::pin(test::run(args)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args)).await,
+        Command::Bench(args) => Box::pin(bench::run(args)).await,
         Command::Completions(args) => completions::run(args).await,
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod audit;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod command;

@@ -9,6 +9,7 @@
 mod attackers;
 mod bank_http;
 mod bank_model;
+mod bench;
 mod cache;
 mod cli;
 mod crash;
