@@ -12,6 +12,9 @@ GUEST_OUT := target/$(GUEST_TARGET)/guest
 # What `aether bench` runs is in git beside its source, for it is in every binary.
 BENCH_GUEST := host/bench
 BENCH_OUT := target/bench
+# What the host is measured beside where npm and crates.io can be reached, and nowhere else.
+RESTATE := target/restate
+RESTATE_SERVER := 1.7.12
 
 # Guests in other languages. Each folder of the account has a Makefile that installs its tools; what
 # a language lacks, and why, is noted in .tools/missing.
@@ -101,7 +104,26 @@ bench: tools ## Measure the host beside what its stores cost alone (BENCH=name f
 	$(call say,"building the host (release; minutes the first time)")
 	@cargo build --release -p aether
 	@mkdir -p $(BENCH_OUT)
-	@target/release/aether bench $(BENCH) --out $(BENCH_OUT) --nats-server "$(CURDIR)/$(NATS_SERVER)"
+	@$(if $(filter-out beside-restate,$(BENCH)),,$(MAKE) --no-print-directory restate || \
+		echo "Restate cannot be installed here: beside-restate is left out" >&2)
+	@target/release/aether bench $(BENCH) --out $(BENCH_OUT) --nats-server "$(CURDIR)/$(NATS_SERVER)" \
+		$$([ -x $(RESTATE)/restate-server ] && [ -x $(RESTATE)/counter ] && echo "--restate $(RESTATE)")
+
+.PHONY: restate
+restate: $(RESTATE)/restate-server $(RESTATE)/counter
+
+$(RESTATE)/restate-server:
+	$(call say,"installing restate-server $(RESTATE_SERVER) into $(RESTATE)")
+	@mkdir -p $(RESTATE)
+	@npm install --silent --no-fund --no-audit --prefix $(RESTATE) @restatedev/restate-server@$(RESTATE_SERVER)
+	@ln -sf "$$(cd $(RESTATE) && find "$$PWD/node_modules/@restatedev" -path '*/bin/restate-server' -type f | head -1)" $@
+	@test -x $@
+
+$(RESTATE)/counter: $(BENCH_GUEST)/restate/src/main.rs $(BENCH_GUEST)/restate/Cargo.toml
+	$(call say,"building the counter of Restate")
+	@mkdir -p $(RESTATE)
+	@cargo build --release --manifest-path $(BENCH_GUEST)/restate/Cargo.toml --target-dir target/restate-build
+	@cp target/restate-build/release/counter $@
 
 bench-docs: ## Put the tables and charts of the last run into docs/benchmarks.md
 	@target/release/aether bench --out $(BENCH_OUT) --into docs/benchmarks.md
