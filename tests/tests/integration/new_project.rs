@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use aether_tests::{
@@ -17,6 +18,9 @@ use aether_tests::{
 };
 use serde_json::json;
 use tempfile::TempDir;
+
+/// Longest wait for a host that compiles 18 MB of Python first, with an unoptimised compiler.
+const COMPILE_LIMIT: Duration = Duration::from_secs(300);
 
 /// What components were compiled to, for all languages and runs.
 fn cache() -> PathBuf {
@@ -82,13 +86,15 @@ fn from_an_empty_folder(name: &str) {
 }
 
 fn serves_a_command(project: &Path) {
-    let host = HostOptions::new()
+    let mut host = HostOptions::new()
         .unwrap()
         .model(project.join("shop-cart.storm.yaml"))
         .args(["--dev"])
         .env("AETHER_CACHE_DIR", &cache().display().to_string())
-        .start()
+        .launch()
         .unwrap();
+    host.wait_for_line("listens", COMPILE_LIMIT).unwrap();
+    host.wait_until_ready().unwrap();
     let client = host.client();
     let add = |amount: u32| {
         client.command("shop-cart/counter/door", "add", &json!({ "amount": amount })).unwrap()
