@@ -4,7 +4,13 @@
 //! text of 1 to 256 bytes. In subjects the id is written so that no two ids share a token and no
 //! id can reach another subject: `[A-Za-z0-9_-]` as they are, every other byte as `=XX`.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    sync::Arc,
+};
 
 use sha2::{Digest as _, Sha256};
 
@@ -15,14 +21,14 @@ pub const MAX_ID_BYTES: usize = 256;
 pub const MAX_NAME_BYTES: usize = 64;
 
 /// The address of one actor. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address(Arc<Parts>);
+#[derive(Clone)]
+pub struct Address(Arc<Written>);
 
-#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Parts {
-    context: Box<str>,
-    aggregate: Box<str>,
-    id: Box<str>,
+/// An address as it is written, and where its parts end: an awake actor pays for it.
+struct Written {
+    text: Box<str>,
+    context: u8,
+    aggregate: u8,
 }
 
 /// Why a text is not an address.
@@ -65,37 +71,50 @@ impl Address {
             n if n > MAX_ID_BYTES => return Err(AddressError::LongId(n)),
             _ => {}
         }
-        Ok(Self(Arc::new(Parts {
-            context: context.into(),
-            aggregate: aggregate.into(),
-            id: id.into(),
-        })))
+        let written = |text: String| {
+            let (context, aggregate) = (context.len(), aggregate.len());
+            let end = |length| u8::try_from(length).unwrap_or(u8::MAX);
+            Written { text: text.into(), context: end(context), aggregate: end(aggregate) }
+        };
+        Ok(Self(Arc::new(written([context, aggregate, id].join("/")))))
     }
 
     /// The bounded context, e.g. `bank`.
     #[must_use]
     pub fn context(&self) -> &str {
-        &self.0.context
+        self.parts().0
     }
 
     /// The aggregate, e.g. `account`.
     #[must_use]
     pub fn aggregate(&self) -> &str {
-        &self.0.aggregate
+        self.parts().1
     }
 
     /// The bare id, e.g. `alice`.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.0.id
+        self.parts().2
     }
 
-    /// Whether `text` is this address as [`Display`](fmt::Display) writes it; without allocating.
+    /// The address as it is written: `CONTEXT/AGGREGATE/ID`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+
+    fn parts(&self) -> (&str, &str, &str) {
+        let Written { text, context, aggregate } = &*self.0;
+        let (context, aggregate) = (usize::from(*context), usize::from(*aggregate));
+        let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+        let id = context + aggregate + 2;
+        (part(0, context), part(context + 1, id - 1), part(id, text.len()))
+    }
+
+    /// Whether `text` is this address as it is written.
     #[must_use]
     pub fn is_written(&self, text: &str) -> bool {
-        let context = text.strip_prefix(self.context()).and_then(|rest| rest.strip_prefix('/'));
-        let aggregate = context.and_then(|rest| rest.strip_prefix(self.aggregate()));
-        aggregate.and_then(|rest| rest.strip_prefix('/')) == Some(self.id())
+        self.as_str() == text
     }
 
     /// The id as one token of a subject.
@@ -108,7 +127,7 @@ impl Address {
     /// the SHA-256 of the address, modulo `partitions`.
     #[must_use]
     pub fn partition(&self, partitions: u32) -> u32 {
-        let hash = Sha256::digest(self.to_string());
+        let hash = Sha256::digest(self.as_str());
         let first = hash.iter().take(8).fold(0_u64, |n, byte| (n << 8) | u64::from(*byte));
         u32::try_from(first % u64::from(partitions.max(1))).unwrap_or(0)
     }
@@ -126,9 +145,37 @@ impl Address {
     }
 }
 
+// Names hold no `/`, so no two addresses are written alike.
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Address {}
+
+impl Hash for Address {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+/// By context, then aggregate, then id: as they are written `-` would come before `/`.
+impl Ord for Address {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.context(), self.aggregate(), self.id())
+        f.write_str(self.as_str())
     }
 }
 
@@ -165,7 +212,7 @@ pub fn is_name(text: &str) -> bool {
 pub fn encode_id(id: &str) -> String {
     let mut token = String::with_capacity(id.len());
     for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
+        if is_plain(byte) {
             token.push(char::from(byte));
         } else {
             token.push_str(&format!("={byte:02X}"));
@@ -174,12 +221,21 @@ pub fn encode_id(id: &str) -> String {
     token
 }
 
+/// Whether a byte of an id stands for itself in a token.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
 /// The id that [`encode_id`] wrote as `token`.
 ///
 /// # Errors
 /// If no id gives this token: each id has exactly one.
 pub fn decode_id(token: &str) -> Result<String, AddressError> {
     let refused = || AddressError::Token(token.chars().take(80).collect());
+    // Most ids are their own tokens.
+    if token.bytes().all(is_plain) && (1..=MAX_ID_BYTES).contains(&token.len()) {
+        return Ok(token.to_owned());
+    }
     let mut bytes = Vec::with_capacity(token.len());
     let mut rest = token.bytes();
     while let Some(byte) = rest.next() {
@@ -258,6 +314,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn addresses_are_ordered_and_equal_as_their_parts(
+            parts in prop::collection::vec(("a|a-b|b|b0", "a|a-b|b", "[-/a]{1,2}"), 2)
+        ) {
+            let all = parts.iter().map(|(c, a, i)| Address::new(c, a, i).unwrap());
+            let [one, two] = all.collect::<Vec<_>>().try_into().unwrap();
+            prop_assert_eq!(one.cmp(&two), parts[0].cmp(&parts[1]));
+            prop_assert_eq!(one == two, parts[0] == parts[1]);
+            prop_assert_eq!((one.context(), one.aggregate(), one.id()), {
+                let (context, aggregate, id) = &parts[0];
+                (context.as_str(), aggregate.as_str(), id.as_str())
+            });
+        }
+
         #[test]
         fn every_id_has_one_token_and_comes_back(id in "\\PC{1,40}|[ -~]{1,60}|.{1,30}") {
             let token = encode_id(&id);

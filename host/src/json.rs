@@ -20,4 +20,4 @@ pub use difference::{Change, difference};
 pub use packed::{Corrupt, Cursor, Packed, PackedCase, Writer};
 pub use plan::{AggregatePlans, Case, Cases, Field, Plan};
 pub use read::{JsonError, Reader};
-pub use write::{canonical, write};
+pub use write::{canonical, canonical_of, write};

@@ -10,7 +10,7 @@ use crate::{
     command::Command,
     failure::{Code, Failure},
     gateway::request::MAX_COMMAND_ID_BYTES,
-    json::{PackedCase, Reader, canonical},
+    json::{PackedCase, Reader, canonical_of},
     served::Realm,
 };
 
@@ -127,7 +127,7 @@ fn fit(realm: &Realm, name: &str, fields: &RawValue) -> Result<Fitting, Failure>
         let detail = format!("the fields of command `{name}` do not fit the model: {error}");
         Failure::new(Code::Invalid, detail)
     })?;
-    let digest = Digest::of(canonical(plan, json).unwrap_or_default());
+    let digest = Digest::of(canonical_of(plan, json, &fields).unwrap_or_default());
     Ok(Fitting { name: name.clone(), case: PackedCase { case, fields }, digest })
 }
 

@@ -34,7 +34,7 @@ const WAKE_TRIES: usize = 16;
 /// The actors of one aggregate that are awake in this host.
 #[derive(Debug)]
 pub struct Actors {
-    shards: Vec<Mutex<LruCache<Box<str>, Arc<Cell>>>>,
+    shards: Vec<Mutex<LruCache<Address, Arc<Cell>>>>,
     hasher: RandomState,
     awake: AtomicUsize,
 }
@@ -65,7 +65,7 @@ impl Actors {
     /// The actor, if it is awake. Does not count as use.
     #[must_use]
     pub fn get(&self, actor: &Address) -> Option<Arc<Cell>> {
-        self.shard(actor.id())?.peek(actor.id()).cloned()
+        self.shard(actor)?.peek(actor).cloned()
     }
 
     /// All that are awake.
@@ -104,28 +104,28 @@ impl Actors {
 
     /// Forgets a cell that takes no more jobs.
     pub fn remove(&self, cell: &Arc<Cell>) {
-        let Some(mut shard) = self.shard(cell.actor().id()) else { return };
-        let id = cell.actor().id();
-        if shard.peek(id).is_some_and(|known| Arc::ptr_eq(known, cell)) {
-            shard.pop(id);
+        let actor = cell.actor();
+        let Some(mut shard) = self.shard(actor) else { return };
+        if shard.peek(actor).is_some_and(|known| Arc::ptr_eq(known, cell)) {
+            shard.pop(actor);
             self.awake.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// The actor's cell, made if it is not awake.
     fn enter(&self, actor: &Address) -> Option<Arc<Cell>> {
-        let mut shard = self.shard(actor.id())?;
-        if let Some(cell) = shard.get(actor.id()) {
+        let mut shard = self.shard(actor)?;
+        if let Some(cell) = shard.get(actor) {
             return Some(cell.clone());
         }
         let cell = Arc::new(Cell::new(actor.clone()));
-        shard.put(actor.id().into(), cell.clone());
+        shard.put(cell.actor().clone(), cell.clone());
         self.awake.fetch_add(1, Ordering::Relaxed);
         Some(cell)
     }
 
-    fn shard(&self, id: &str) -> Option<MutexGuard<'_, LruCache<Box<str>, Arc<Cell>>>> {
-        let hash = self.hasher.hash_one(id);
+    fn shard(&self, actor: &Address) -> Option<MutexGuard<'_, LruCache<Address, Arc<Cell>>>> {
+        let hash = self.hasher.hash_one(actor);
         let index = usize::try_from(hash % SHARDS as u64).unwrap_or(0);
         self.shards.get(index).map(lock)
     }

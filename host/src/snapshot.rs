@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The number of the form that this build writes; others are ignored.
-const FORM: u32 = 2;
+const FORM: u32 = 3;
 
 /// What a snapshot holds.
 #[derive(Debug)]

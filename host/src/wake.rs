@@ -6,6 +6,7 @@
 //! chain and ledger move together, one page of records at a time.
 
 use std::{
+    num::NonZeroU64,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -66,7 +67,7 @@ pub struct Vm {
     /// Whether it may be asked.
     pub standing: Standing,
     /// The deployment of a record in its log that its realm is too old for, if it met one.
-    pub met: Option<u64>,
+    pub met: Option<NonZeroU64>,
     /// Whether its actor must be checked before it is asked anything.
     pub unchecked: bool,
     /// When it was made, as [`Env::era`] counts.
@@ -434,7 +435,7 @@ impl Vm {
                 Err(damage) => return Ok(Taken::Damaged(damage)),
             };
             if let Some(failure) = newer(&self.realm, &self.actor, &record) {
-                self.met = Some(record.deployment);
+                self.met = NonZeroU64::new(record.deployment);
                 return Err(failure);
             }
             let (realm, at) = (&self.realm, stored.position);
@@ -655,4 +656,16 @@ pub fn faulted(env: &Env, realm: &Realm, actor: &Address, fault: &Fault) -> Fail
     failure.actor = Some(actor.clone());
     failure.component = Some(component);
     failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each awake actor has one: `docs/performance.md` says what else it costs. Allocators round up
+    /// from here to 256.
+    #[test]
+    fn an_idle_actor_is_small() {
+        assert!(size_of::<Vm>() <= 224, "{}", size_of::<Vm>());
+    }
 }

@@ -149,6 +149,26 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether a field somewhere in it has a default.
+    pub(super) fn has_defaults(&self) -> bool {
+        match self {
+            Self::List(inner) | Self::Option(inner) => inner.has_defaults(),
+            Self::Tuple(items) => items.iter().any(Self::has_defaults),
+            Self::Result { ok, err } => {
+                [ok, err].into_iter().flatten().any(|side| side.has_defaults())
+            }
+            Self::Record(fields) => {
+                fields.iter().any(|field| field.default.is_some() || field.plan.has_defaults())
+            }
+            Self::Variant(cases) => {
+                cases.iter().filter_map(|c| c.payload.as_ref()).any(Self::has_defaults)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Makes plans of one model; each named type is planned once.
 struct Planner<'m> {
     model: &'m Model,

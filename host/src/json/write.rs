@@ -36,6 +36,13 @@ pub fn canonical(plan: &Plan, json: &[u8]) -> Option<String> {
     Some(text(plan, &value, true))
 }
 
+/// The same of what was read as `value`: where nothing has a default, that tells already what was
+/// left out, and `json` need not be read again.
+#[must_use]
+pub fn canonical_of(plan: &Plan, json: &[u8], value: &Packed) -> Option<String> {
+    if plan.has_defaults() { canonical(plan, json) } else { Some(text(plan, value, true)) }
+}
+
 fn text(plan: &Plan, value: &Packed, sparse: bool) -> String {
     let mut out = Out { json: String::with_capacity(value.0.len() * 2 + 16), sparse };
     let mut cursor = Cursor::new(value);

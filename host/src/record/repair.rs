@@ -106,9 +106,13 @@ fn within(repair: Option<Place>, skip: &Skip, position: Position) -> bool {
         && end.is_some_and(|end| position < end)
 }
 
-/// The repairs of one log, as far as a reader knows them.
+/// The repairs of one log, as far as a reader knows them. Nearly all logs have none, and that costs
+/// no memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Repairs(Arc<Vec<(Option<Place>, Repair)>>);
+pub struct Repairs(Option<Arc<Vec<Known>>>);
+
+/// A repair and where it is stored; nowhere yet if that is none.
+type Known = (Option<Place>, Repair);
 
 impl Repairs {
     /// Takes note of `stored` if it is a repair of `actor`; everything else is passed over, for
@@ -120,7 +124,7 @@ impl Repairs {
             return;
         };
         if actor.is_written(&written) {
-            Arc::make_mut(&mut self.0).push((Some(stored.into()), repair));
+            self.push(Some(stored.into()), repair);
         }
     }
 
@@ -128,25 +132,33 @@ impl Repairs {
     #[must_use]
     pub fn with(&self, repair: Repair) -> Self {
         let mut more = self.clone();
-        Arc::make_mut(&mut more.0).push((None, repair));
+        more.push(None, repair);
         more
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all().is_empty()
+    }
+
+    fn all(&self) -> &[Known] {
+        self.0.as_ref().map_or(&[], |all| all.as_slice())
+    }
+
+    fn push(&mut self, place: Option<Place>, repair: Repair) {
+        Arc::make_mut(self.0.get_or_insert_default()).push((place, repair));
     }
 
     /// The repairs that are stored and where, oldest first.
     pub fn stored(&self) -> impl Iterator<Item = (Position, &Repair)> {
-        self.0.iter().filter_map(|(place, repair)| Some(((*place)?.position, repair)))
+        self.all().iter().filter_map(|(place, repair)| Some(((*place)?.position, repair)))
     }
 
     /// Whether the repair stored at `place` is among them.
     #[must_use]
     pub fn knows(&self, place: Place) -> bool {
-        self.0.iter().any(|(known, _)| *known == Some(place))
+        self.all().iter().any(|(known, _)| *known == Some(place))
     }
 
     /// Whether they say that this very record does not count, as a snapshot may still claim.
@@ -200,7 +212,7 @@ impl Repairs {
 
     /// All stretches with the place of their repair, the newest first.
     fn skips(&self) -> impl Iterator<Item = (Option<Place>, &Skip)> {
-        let newest = self.0.iter().rev();
+        let newest = self.all().iter().rev();
         newest.flat_map(|(place, repair)| repair.skips.iter().map(move |skip| (*place, skip)))
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::json::{
-    canonical,
+    canonical, canonical_of,
     generate::{Source, evolved, json, plan},
     plan::{Case, Field},
     write,
@@ -358,6 +358,8 @@ proptest! {
         prop_assert_eq!(&Reader::Log.read(&plan, written.get().as_bytes()).unwrap(), &packed);
 
         let digested = canonical(&plan, first.as_bytes()).unwrap();
+        let of = canonical_of(&plan, first.as_bytes(), &packed);
+        prop_assert_eq!(of.as_ref(), Some(&digested));
         let same = canonical(&plan, second.as_bytes());
         prop_assert_eq!(same.as_ref(), Some(&digested), "{} and {}", first, second);
         let again = canonical(&plan, digested.as_bytes());

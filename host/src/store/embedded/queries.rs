@@ -258,10 +258,10 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
 
 /// Three columns from `column` on: context, aggregate, token; none if no actor can have them.
 pub(super) fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Address>> {
-    let text = |column: usize| row.get::<_, String>(column);
+    let text = |column: usize| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str()?);
     let (context, aggregate, token) = (text(column)?, text(column + 1)?, text(column + 2)?);
-    let id = decode_id(&token).ok();
-    Ok(id.and_then(|id| Address::new(&context, &aggregate, &id).ok()))
+    let id = decode_id(token).ok();
+    Ok(id.and_then(|id| Address::new(context, aggregate, &id).ok()))
 }
 
 fn read_mark(mark: &str) -> Result<Quarantine> {
