@@ -39,7 +39,7 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-co
 , := ,
 say = @printf '==> %s\n' $(1)
 
-.PHONY: help run test languages hot faults faults-long faults-neighbours attack replay-rate bench bench-docs bench-guest fuzz check guests rust-guests tools wasm-targets clean
+.PHONY: help run test languages hot faults faults-long faults-neighbours attack replay-rate bench bench-docs bench-check bench-guest fuzz check guests rust-guests tools wasm-targets clean
 
 help: ## Show this list
 	@printf 'make TARGET, where TARGET is one of\n'
@@ -131,6 +131,15 @@ bench-docs: ## Put the tables and charts of the last run into docs/benchmarks.md
 bench-guest: wasm-targets ## Build the component that is measured anew; it is kept in git
 	@cargo build --profile guest --target $(GUEST_TARGET) -p bench
 	@cmp -s $(GUEST_OUT)/bench.wasm $(BENCH_GUEST)/bench.wasm || cp $(GUEST_OUT)/bench.wasm $(BENCH_GUEST)/bench.wasm
+
+bench-check: guests ## Compare the instructions of one turn with the committed figure (needs valgrind)
+	@command -v valgrind >/dev/null || { \
+		echo "valgrind is missing: it counts the instructions; install it (Debian: apt-get install valgrind)" >&2; \
+		exit 1; }
+	$(call say,"building what is measured (release; minutes the first time)")
+	@cargo build --release -p aether-cost
+	$(call say,"counting the instructions of one turn")
+	@target/release/aether-cost check
 
 fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS (20) from the seeds in fuzz/corpus
 	@command -v c++ >/dev/null || { \
