@@ -112,15 +112,18 @@ async fn recall(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Option<Rep
 /// Where the command may be stored, as the ledger or the store's index knows.
 async fn search(env: &Env, vm: &Vm, command: &Prepared) -> Result<Vec<Position>, Failure> {
     let mut candidates: Vec<Position> = vm.ledger.find(&command.id).collect();
-    if candidates.is_empty() && command.id_by_caller && !vm.ledger.is_complete() {
+    // Also if the ledger knows one: it may be of another id with the same fingerprint.
+    if command.id_by_caller && !vm.ledger.is_complete() {
         let (actor, deadline) = (&vm.actor, command.deadline);
         let find = env.store.find_command(actor, &command.id);
-        candidates = step!("turn.find-command", env.ask("find-command", deadline, find).await)?;
-        if !candidates.is_empty() && env.is_repaired(actor) {
+        let mut older = step!("turn.find-command", env.ask("find-command", deadline, find).await)?;
+        if !older.is_empty() && env.is_repaired(actor) {
             // The index keeps what a repair skips: a command there has done nothing.
             let repairs = repairs(env, actor, deadline).await.map_err(unresolved)?;
-            candidates.retain(|position| !repairs.pass(*position));
+            older.retain(|position| !repairs.pass(*position));
         }
+        older.retain(|position| !candidates.contains(position));
+        candidates.append(&mut older);
     }
     Ok(candidates)
 }

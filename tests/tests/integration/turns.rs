@@ -110,6 +110,40 @@ async fn a_repeated_id_with_other_fields_is_invalid() -> Result<()> {
     Ok(())
 }
 
+/// Two ids whose digests begin with the same three bytes, which is all that a ledger keeps of them.
+fn alike() -> (String, String) {
+    let mut known = std::collections::HashMap::new();
+    (0..)
+        .map(|n| format!("c{n}"))
+        .find_map(|id| {
+            let [a, b, c, ..] = *Digest::of(&id).as_bytes();
+            Some((known.insert([a, b, c], id.clone())?, id))
+        })
+        .expect("there are more numbers than fingerprints")
+}
+
+/// Once an id has left the ledger, the embedded store still knows it, also while the ledger holds
+/// another id that looks the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_id_is_found_behind_a_newer_one_that_looks_the_same() -> Result<()> {
+    let (_store, host) = bank().await?;
+    let (old, newer) = alike();
+    let deposit = |id: &str| {
+        let mut deposit = command(ALICE, "deposit", &json!({"amount": 1}))?;
+        deposit.id = Some(id.to_owned());
+        anyhow::Ok(deposit)
+    };
+    let first = host.send(deposit(&old)?).await?;
+    for n in 0..64 {
+        host.send(deposit(&format!("other-{n}"))?).await?;
+    }
+    host.send(deposit(&newer)?).await?;
+    let again = host.send(deposit(&old)?).await?;
+    assert_eq!((first.version, again.version), (2, 2));
+    assert_eq!(state(&host, ALICE).await?.0, 67);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hosts_write_one_log_without_losing_or_doubling() -> Result<()> {
     let store = faulty_store().await?;
