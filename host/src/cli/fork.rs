@@ -11,7 +11,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::IsTerminal as _,
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -71,6 +74,15 @@ pub struct Args {
 /// # Errors
 /// If the past or the code cannot be had, or do not go together.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let ended = fork(args).await;
+    if ENDING.load(Ordering::SeqCst) {
+        // It ended because the store was let go: the signal has the last word.
+        std::future::pending::<()>().await;
+    }
+    ended
+}
+
+async fn fork(args: Args) -> anyhow::Result<ExitCode> {
     if !args.sandbox {
         bail!(
             "add --sandbox: the copy is in memory and thrown away at the end; there is no fork into the real store, where the same past would count twice"
@@ -283,10 +295,14 @@ fn deployment(
     }
 }
 
+/// Whether a signal is about to end the process.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
 /// Lets go of the store, which has a folder in memory, before a signal ends the process.
 fn end_with_signals(store: Arc<EmbeddedStore>) {
     tokio::spawn(async move {
         if interrupted().await.is_ok() {
+            ENDING.store(true, Ordering::SeqCst);
             store.close().await;
             std::process::exit(INTERRUPTED);
         }
