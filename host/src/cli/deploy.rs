@@ -202,7 +202,8 @@ fn follow(lines: impl BufRead, mut teller: Teller) -> anyhow::Result<ExitCode> {
         if let Some((said, status)) = broken_off(&line) {
             teller.clear();
             eprintln!("{said}");
-            return Ok(ExitCode::from(status));
+            // What was done is done, though the host could not tell how others went on.
+            return Ok(ExitCode::from(teller.ended.unwrap_or(status)));
         }
         teller.tell(&serde_json::from_str(&line)?);
     }
