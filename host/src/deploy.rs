@@ -32,7 +32,10 @@ use crate::{
     vm::{Behaviour, Component, Sandbox},
 };
 
-use self::{replay::report::Report, rests::Rests};
+use self::{
+    replay::{report::Report, sample::Rest},
+    rests::Rests,
+};
 pub use registry::{LoadError, Registry};
 
 /// A model with its components, compiled and checked against it.
@@ -211,14 +214,14 @@ struct Starting<'a> {
 impl Starting<'_> {
     /// Compares a bundle with the store, activates it if it is new, and gives what is to be served.
     async fn bundle(&self, bundle: &Bundle, model: Arc<Model>) -> Result<Served, StartError> {
-        let Self { env, registry, here, .. } = *self;
+        let Self { env, registry, .. } = *self;
         let context = model.context.clone();
         let candidate =
             Candidate::new(registry.sandbox, &bundle.file, model, &bundle.components).await?;
         let mut history = registry.deployments(&context).await?;
         let Some(active) = history.last() else {
             refuse_scenarios(&candidate).await?;
-            let first = activate(env, registry, bundle, &candidate, 1, None).await?;
+            let first = activate(env, registry, bundle, &candidate, 1, None, None).await?;
             return Ok(candidate.serve(env, first, None, &[], None));
         };
         let writers = registry.models(&history).await.map_err(LoadError::Away)?;
@@ -237,19 +240,30 @@ impl Starting<'_> {
         }
         let old = registry.model(active).await?;
         refuse_breaking(&bundle.file, &old, &candidate.model, active.number)?;
-        if let Some(other) = registry.wait_until_alone(here).await? {
-            return Err(StartError(format!(
-                "{}: it differs from deployment {} of context `{context}`, and another host ({}) is alive on the same store: stop that host first, or start this one without a model",
-                bundle.file, active.number, other.place
-            )));
-        }
+        self.refuse_company(bundle, active).await?;
         refuse_scenarios(&candidate).await?;
         let number = active.number + 1;
         let report = self.replay(&candidate, active, &history, &writers).await?;
-        let next = activate(env, registry, bundle, &candidate, number, report.as_ref()).await?;
+        // Without a replay nobody is covered.
+        let rest = report.as_ref().map_or(Some(Rest::ALL), |report| report.rest);
+        // What the active code never took was not compared with it either.
+        let rest = [rest, rests::rest(active)].into_iter().flatten().reduce(Rest::or);
+        // Who came meanwhile may have stored what was not replayed.
+        self.refuse_company(bundle, active).await?;
+        let next =
+            activate(env, registry, bundle, &candidate, number, report.as_ref(), rest).await?;
         history.push(next.clone());
         let rests = Rests::of(&next, &history, None, registry.sandbox);
         Ok(candidate.serve(env, next, None, &writers, rests))
+    }
+
+    /// Refuses to go on beside another host: it serves what is active.
+    async fn refuse_company(&self, bundle: &Bundle, active: &Deployment) -> Result<(), StartError> {
+        let Some(other) = self.registry.wait_until_alone(self.here).await? else { return Ok(()) };
+        Err(StartError(format!(
+            "{}: it differs from deployment {} of context `{}`, and another host ({}) is alive on the same store: stop that host first, or start this one without a model",
+            bundle.file, active.number, active.context, other.place
+        )))
     }
 
     /// Replays what is stored through the code that is active and through `candidate`. None if this
@@ -325,6 +339,7 @@ async fn activate(
     candidate: &Candidate,
     number: u64,
     report: Option<&Report>,
+    rest: Option<Rest>,
 ) -> Result<Deployment, StartError> {
     let reached = report.map(|report| report.reached.0.iter().map(|at| at.0).collect());
     registry.put(bundle).await.map_err(LoadError::Away)?;
@@ -340,7 +355,7 @@ async fn activate(
         again: None,
         forced: BTreeSet::new(),
         replayed: reached.unwrap_or_default(),
-        rest: report.and_then(|report| report.rest).map(|rest| rest.to_string()),
+        rest: rest.map(|rest| rest.to_string()),
     };
     match step!("deploy.activate", env.store.activate(&deployment).await) {
         Ok(()) => {

@@ -406,6 +406,9 @@ impl Host {
     ) -> Result<View, Failure> {
         let env = &self.0.env;
         loop {
+            if let Some(rests) = realm.rests.as_ref().filter(|rests| rests.hold(actor)) {
+                rests.check(env, &realm, actor, deadline).await?;
+            }
             let shown = history::state_at(env, &realm, actor, version, deadline).await;
             match shown {
                 Err(failure) if failure.reason == Some(NEWER) => {

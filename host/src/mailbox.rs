@@ -431,7 +431,14 @@ impl Work<'_> {
         if awake.unchecked
             && let Some(rests) = &realm.rests
         {
-            if let Err(failure) = rests.check(self.env, &realm, actor, deadline).await {
+            let checked = rests.check(self.env, &realm, actor, deadline).await;
+            // Another deployment may serve it by now, whatever was found of this one.
+            if realm.is_superseded() {
+                awake.forget(self.env);
+                let anew = Box::pin(self.awake(vm, deadline));
+                return step!("mailbox.anew", anew.await);
+            }
+            if let Err(failure) = checked {
                 awake.forget(self.env);
                 return Err(failure);
             }

@@ -440,6 +440,9 @@ impl Desk<'_> {
     /// The record that is to activate `entry`.
     fn deployment(&self, entry: &Entry, number: u64, checked: Option<&Checked>) -> Deployment {
         let reached = checked.map(|it| it.reached.0.iter().map(|at| at.0).collect());
+        // What the active code never took was not compared with it either.
+        let left = checked.and_then(|it| it.old.rests.as_ref()?.open());
+        let rest = [checked.and_then(|it| it.rest), left].into_iter().flatten().reduce(Rest::or);
         Deployment {
             number,
             context: entry.candidate.model.context.clone(),
@@ -452,7 +455,7 @@ impl Desk<'_> {
             again: entry.again,
             forced: self.order.force.iter().map(ToString::to_string).collect(),
             replayed: reached.unwrap_or_default(),
-            rest: checked.and_then(|it| it.rest).map(|rest| rest.to_string()),
+            rest: rest.map(|rest| rest.to_string()),
         }
     }
 

@@ -31,7 +31,8 @@ use super::{
     LoadError, Registry,
     replay::{
         self,
-        findings::{Failed, Failures, Verdict},
+        findings::{Failed, Verdict},
+        report::Report,
         sample::{Rest, place},
     },
 };
@@ -39,7 +40,7 @@ use crate::{
     address::Address,
     env::Env,
     failure::{Code, Failure},
-    record::{Kind, parse},
+    record::{Kind, Position, parse},
     served::{Realm, Served},
     step::step,
     store::{Deployment, Freshness},
@@ -70,6 +71,8 @@ pub struct Rests {
     /// The codes that served before, by number, as far as they were needed.
     former: tokio::sync::Mutex<BTreeMap<u64, Arc<Served>>>,
     at_once: Semaphore,
+    /// Ends when another deployment serves: its checks are of no interest any more.
+    over: CancellationToken,
     found: Mutex<Found>,
 }
 
@@ -84,6 +87,15 @@ struct Found {
     differing: u64,
     differ: BTreeSet<String>,
     running: HashMap<Address, Running>,
+}
+
+/// Ends with a check, however that ends.
+struct Ended<'a>(&'a Rests, &'a Address);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.found().running.remove(self.1);
+    }
 }
 
 type Running = Shared<BoxFuture<'static, Result<(), Failure>>>;
@@ -116,7 +128,7 @@ impl std::fmt::Debug for Rests {
 }
 
 /// The rest that a deployment left; a record that cannot be read leaves everybody.
-fn rest(deployment: &Deployment) -> Option<Rest> {
+pub fn rest(deployment: &Deployment) -> Option<Rest> {
     deployment.rest.as_deref().map(|text| text.parse().unwrap_or(Rest::ALL))
 }
 
@@ -138,8 +150,24 @@ impl Rests {
             sandbox: sandbox.clone(),
             former: tokio::sync::Mutex::new(former.into_iter().collect()),
             at_once: Semaphore::new(AT_ONCE),
+            over: CancellationToken::new(),
             found: Mutex::default(),
         }))
+    }
+
+    /// Another deployment serves, or none: checks end, and the codes that served before are let
+    /// go, which may hold this one in their turn.
+    pub fn retire(self: &Arc<Self>) {
+        self.over.cancel();
+        let rests = self.clone();
+        tokio::spawn(async move { step!("rests.retire", rests.former.lock().await).clear() });
+    }
+
+    /// The actors that are not covered yet, as far as this host knows.
+    #[must_use]
+    pub fn open(&self) -> Option<Rest> {
+        let covered = self.found().covered;
+        rest(&self.active).filter(|_| !covered)
     }
 
     /// Whether `actor` may have to be checked before it is served.
@@ -178,9 +206,8 @@ impl Rests {
                 let (rests, env, realm) = (self.clone(), env.clone(), realm.clone());
                 let whom = actor.clone();
                 let checked = tokio::spawn(async move {
-                    let ended = rests.examine(&env, &realm, &whom).await;
-                    rests.found().running.remove(&whom);
-                    ended
+                    let _ended = Ended(&rests, &whom);
+                    rests.examine(&env, &realm, &whom).await
                 });
                 let lost = actor.clone();
                 let running = checked.map(move |ended| {
@@ -212,7 +239,12 @@ impl Rests {
         realm: &Arc<Realm>,
         actor: &Address,
     ) -> Result<(), Failure> {
-        let _turn = step!("rests.turn", self.at_once.acquire().await);
+        let turn = self.over.run_until_cancelled(self.at_once.acquire());
+        let Some(_turn) = step!("rests.turn", turn.await) else {
+            let detail =
+                format!("{actor}: another deployment serves it now; nothing was stored, try again");
+            return Err(Failure::new(Code::Unavailable, detail).for_actor(actor));
+        };
         let Some(newest) = newest(env, actor).await? else { return Ok(()) };
         let Some(before) = before(&self.history, actor, newest) else {
             self.passed(actor);
@@ -233,7 +265,7 @@ impl Rests {
             }
         };
         let old = old.realms.get(realm.aggregate.as_str()).cloned();
-        let one = replay::one_of(env, old, realm, actor, CancellationToken::new());
+        let one = replay::one_of(env, old, realm, actor, self.over.clone());
         let verdict = match step!("rests.one", one.await) {
             // Damage is found, and marked, by waking it.
             Err(failure) if failure.code == Code::Quarantined => return Ok(()),
@@ -267,14 +299,19 @@ impl Rests {
         let registry = Registry { store: &*env.store, sandbox: &self.sandbox };
         let served = registry.serve(env, deployment, None, &self.history).await?;
         let served = Arc::new(served);
-        former.insert(deployment.number, served.clone());
+        if !self.over.is_cancelled() {
+            former.insert(deployment.number, served.clone());
+        }
         Ok(served)
     }
 
-    /// Takes over what a replay of the whole rest has found.
-    pub fn note_replayed(&self, env: &Env, failures: &Failures, passed: bool) {
+    /// Takes over what a replay of `replayed` has found.
+    pub fn note_replayed(&self, env: &Env, report: &Report, replayed: Option<Rest>) {
+        let whole = report.rest.is_none() && report.findings.skipped == 0;
+        let failures = &report.findings.failures;
         let mut found = self.found();
-        found.covered = passed;
+        // A rest that an earlier deployment left may be larger than what was replayed.
+        found.covered = whole && failures.count() == 0 && replayed == rest(&self.active);
         for failed in &failures.first {
             if let Ok(actor) = failed.actor.parse() {
                 found.fail(&actor, env.era(&actor), failed.clone());
@@ -370,19 +407,33 @@ fn before<'a>(history: &'a [Deployment], actor: &Address, newest: u64) -> Option
     before
 }
 
-/// The deployment that wrote the newest record of `actor`, 0 if only its whole past can say; none
-/// if it has no records.
+/// The deployment that decided last for `actor`; 0 if nothing was decided. None if there is nothing
+/// to check: no record, or one that cannot be read, which waking it will find.
 async fn newest(env: &Env, actor: &Address) -> Result<Option<u64>, Failure> {
     let head = env.store.head(actor);
     let head = step!("rests.head", env.ask("head", replay::patience(), head).await)?;
     if head.0 == 0 {
         return Ok(None);
     }
-    let read = env.store.read(actor, head, Freshness::Leader);
-    let page = step!("rests.read", env.ask("read", replay::patience(), read).await)?;
-    let record = page.records.last().and_then(|stored| parse(stored).ok());
-    let record = record.filter(|record| record.kind == Kind::Turns);
-    Ok(Some(record.map_or(0, |record| record.deployment)))
+    // The last record tells, but for a repair: that is of no deployment, and all before it may be.
+    let (mut from, mut newest) = (head, 0);
+    loop {
+        let read = env.store.read(actor, from, Freshness::Leader);
+        let page = step!("rests.read", env.ask("read", replay::patience(), read).await)?;
+        let Ok(records) = page.records.iter().map(parse).collect::<Result<Vec<_>, _>>() else {
+            return Ok(None);
+        };
+        let decided = records.iter().filter(|record| record.kind == Kind::Turns);
+        newest = decided.map(|record| record.deployment).fold(newest, u64::max);
+        if from == head && newest == 0 {
+            from = Position::default();
+            continue;
+        }
+        match page.records.last() {
+            Some(last) if page.more => from = Position(last.position.0 + 1),
+            _ => return Ok(Some(newest)),
+        }
+    }
 }
 
 #[cfg(test)]

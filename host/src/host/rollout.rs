@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, future::join_all};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::OwnedMutexGuard, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -19,8 +19,8 @@ use crate::{
         LoadError, Registry, ahead,
         faults::Faulty,
         order,
-        replay::{self, report::Report, sample::Rest},
-        rests::Uncovered,
+        replay::{self, report::Outcome, sample::Rest},
+        rests::{Rests, Uncovered},
     },
     env::Env,
     failure::{Code, Failure},
@@ -212,6 +212,7 @@ impl Host {
             contexts.unable.remove(&context);
             contexts.closed.remove(&context);
             if let Some(former) = contexts.served.insert(context, next.clone()) {
+                former.rests.iter().for_each(Rests::retire);
                 for (name, realm) in &former.realms {
                     match next.realms.get(name) {
                         Some(next) => realm.succeed(next.clone()),
@@ -246,6 +247,7 @@ impl Host {
         contexts.closed.remove(context);
         if let Some(former) = contexts.served.remove(context) {
             former.realms.values().for_each(|realm| realm.give_up(why.clone()));
+            former.rests.iter().for_each(Rests::retire);
         }
         contexts.unable.insert(context.clone(), Unable { number, why });
     }
@@ -275,9 +277,10 @@ impl Host {
         for (aggregate, events) in &closing.events {
             let Some(realm) = served.realms.get(aggregate) else { continue };
             realm.close(events);
-            for cell in realm.actors.all() {
-                cell.pass(&self.0.env, realm).await;
-            }
+            // All at once: one whose past is being checked may take as long as its caller waits.
+            let cells = realm.actors.all();
+            let passed = join_all(cells.iter().map(|cell| cell.pass(&self.0.env, realm)));
+            step!("rollout.passed", passed.await);
         }
         let mut contexts = self.0.contexts.write().unwrap_or_else(PoisonError::into_inner);
         contexts.closed.insert(closing.context.clone(), closing.number);
@@ -367,7 +370,7 @@ impl Host {
     }
 
     /// Replays beside everything else what did not fit the time before an activation, and logs what
-    /// it finds: the actors of it are folded by the new code alone until then.
+    /// it finds: until then, each of these actors is checked when it wakes.
     pub(crate) fn replay_later(&self, old: Arc<Served>, new: Arc<Served>, rest: Option<Rest>) {
         let (env, stop) = (self.0.env.clone(), self.0.stop.child_token());
         let context = new.deployment.context.clone();
@@ -388,25 +391,30 @@ impl Host {
             let options =
                 replay::Options { resume: rest, workers: 1, ..replay::Options::default() };
             let number = new.deployment.number;
-            let note = |report: &Report, passed: bool| {
-                if let Some(rests) = &rests {
-                    rests.note_replayed(&env, &report.findings.failures, passed);
+            let report = match replay::run(&env, &old, &new, &options, stop, |_| ()).await {
+                Ok(report) => report,
+                Err(failure) => {
+                    tracing::warn!(number, %failure, "the rest was not replayed");
+                    return;
                 }
             };
-            match replay::run(&env, &old, &new, &options, stop, |_| ()).await {
-                Ok(report) if report.outcome() == replay::report::Outcome::Passed => {
-                    note(&report, true);
+            if let Some(rests) = &rests {
+                rests.note_replayed(&env, &report, rest);
+            }
+            match report.outcome() {
+                Outcome::Passed => {
                     tracing::info!(number, "the rest of the replay: {}", report.summary());
                 }
-                Ok(report) => {
-                    note(&report, false);
-                    tracing::error!(
-                        number,
-                        "the rest of the replay found what a deploy would have been refused for: {}",
-                        report.human()
-                    );
-                }
-                Err(failure) => tracing::warn!(number, %failure, "the rest was not replayed"),
+                Outcome::StateChanges => tracing::warn!(
+                    number,
+                    "the rest of the replay found other states: {}",
+                    report.human()
+                ),
+                Outcome::Refused => tracing::error!(
+                    number,
+                    "the rest of the replay found what a deploy would have been refused for: {}",
+                    report.human()
+                ),
             }
         });
     }

@@ -44,6 +44,12 @@ impl Rest {
     /// Every actor.
     pub const ALL: Self = Self(0);
 
+    /// The actors of both.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
+
     /// Whether `actor` is among them.
     #[must_use]
     pub fn holds(self, actor: &Address) -> bool {
