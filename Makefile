@@ -54,15 +54,17 @@ run: rust-guests ## Start a host with the example bank on http://127.0.0.1:4280,
 test: $(NATS_STAMP) guests ## Install what the tests need and run all of them
 	$(call say,"running all tests (minutes the first time)")
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" cargo test --workspace
-	$(call say,"all tests passed")
+	@for language in $(LANGUAGES); do [ ! -e "$(MISSING)/$$language" ] || { \
+		printf '==> NOT tested: %s: ' "$$language"; cat "$(MISSING)/$$language"; }; done
+	$(call say,"all tests passed that could run")
 
-faults: tools guests $(if $(ROUNDS),,faults-neighbours) ## Pull plugs for minutes and check every answer (SEED=n repeats a run)
+faults: $(NATS_STAMP) rust-guests $(if $(ROUNDS),,faults-neighbours) ## Pull plugs for minutes and check every answer (SEED=n repeats a run)
 	$(call say,"pulling plugs on the embedded store and on one and three nats-servers")
 	@cargo build --workspace --bins
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_BINARY="$(CURDIR)/target/debug/aether" \
 		target/debug/faults
 
-faults-long: tools guests ## The same with every fault under every work, for about an hour
+faults-long: $(NATS_STAMP) rust-guests ## The same with every fault under every work, for about an hour
 	@cargo build --workspace --bins
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_BINARY="$(CURDIR)/target/debug/aether" \
 		target/debug/faults --long
@@ -70,29 +72,29 @@ faults-long: tools guests ## The same with every fault under every work, for abo
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_CRASH_POINTS=all \
 		cargo test --workspace --test integration -- --nocapture crash_points::a_host_on_three
 
-faults-neighbours: guests ## Measure for 30 s what faults of components cost their neighbours
+faults-neighbours: rust-guests ## Measure for 30 s what faults of components cost their neighbours
 	$(call say,"building the host (release; minutes the first time)")
 	@cargo build --release -p aether
 	$(call say,"measuring 8 neighbours for 30 s without and 30 s beside faults")
 	@AETHER_TEST_BINARY="$(CURDIR)/target/release/aether" AETHER_TEST_NEIGHBOURS_SECONDS=30 \
 		cargo test --workspace --test integration -- --nocapture hostile::neighbours_of_faults
 
-languages: tools guests ## Compare 10,000 random histories of the account in all languages
+languages: $(NATS_STAMP) guests ## Compare 10,000 random histories of the account in all languages
 	$(call say,"comparing languages")
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_HISTORIES=10000 \
 		cargo test --workspace --test integration -- --nocapture --test-threads 1 languages::
 
-hot: tools guests ## Deploy under long load, and kill hosts and servers at many moments of it
+hot: $(NATS_STAMP) rust-guests ## Deploy under long load, and kill hosts and servers at many moments of it
 	$(call say,"deploying and killing (about half an hour)")
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_HOT=long \
 		cargo test --workspace --test integration -- --nocapture --test-threads 1 hot_loading::
 
-attack: tools guests ## Run the attacks on the faces in full: 9,000 connections, 100,000 requests on one
+attack: $(NATS_STAMP) rust-guests ## Run the attacks on the faces in full: 9,000 connections, 100,000 requests on one
 	$(call say,"attacking hosts over HTTP and NATS")
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_ATTACK=full \
 		cargo test --workspace --test integration -- --nocapture --test-threads 1 attackers::
 
-replay-rate: tools guests ## Measure shadow replay of a million events on both stores
+replay-rate: $(NATS_STAMP) rust-guests ## Measure shadow replay of a million events on both stores
 	$(call say,"building the host (release; minutes the first time)")
 	@cargo build --release -p aether
 	$(call say,"writing and replaying a million events on each store")
@@ -100,7 +102,7 @@ replay-rate: tools guests ## Measure shadow replay of a million events on both s
 		AETHER_TEST_REPLAY_EVENTS=1000000 \
 		cargo test --workspace --test integration -- --nocapture --test-threads 1 replay::rate
 
-bench: tools ## Measure the host beside what its stores cost alone (BENCH=name for one; a quarter of an hour)
+bench: $(NATS_STAMP) ## Measure the host beside what its stores cost alone (BENCH=name for one; a quarter of an hour)
 	$(call say,"building the host (release; minutes the first time)")
 	@cargo build --release -p aether
 	@mkdir -p $(BENCH_OUT)
@@ -132,7 +134,7 @@ bench-guest: wasm-targets ## Build the component that is measured anew; it is ke
 	@cargo build --profile guest --target $(GUEST_TARGET) -p bench
 	@cmp -s $(GUEST_OUT)/bench.wasm $(BENCH_GUEST)/bench.wasm || cp $(GUEST_OUT)/bench.wasm $(BENCH_GUEST)/bench.wasm
 
-bench-check: guests ## Compare the instructions of one turn with the committed figure (needs valgrind)
+bench-check: rust-guests ## Compare the instructions of one turn with the committed figure (needs valgrind)
 	@command -v valgrind >/dev/null || { \
 		echo "valgrind is missing: it counts the instructions; install it (Debian: apt-get install valgrind)" >&2; \
 		exit 1; }
@@ -184,10 +186,12 @@ rust-guests: wasm-targets
 
 # The tools are downloaded while cargo builds the binary that writes the bindings. It is built as
 # `cargo test --workspace` builds it.
+language-guests: export AETHER_CACHE_DIR := $(CURDIR)/target/languages/compiled
 language-guests:
 	$(call say,"building aether$(,) and installing the tools of $(LANGUAGES) into .tools")
 	@$(MAKE) --no-print-directory language-tools & tools=$$!; \
-		cargo build --workspace --bin aether --test integration && wait $$tools
+		cargo build --workspace --bin aether --test integration; built=$$?; \
+		wait $$tools && [ $$built = 0 ]
 	@for language in $(LANGUAGES); do \
 		[ -e "$(MISSING)/$$language" ] && continue; \
 		printf '==> building the guests in %s\n' "$$language"; \
@@ -209,7 +213,8 @@ language-tools:
 			rm -f "$(MISSING)/$$language" "$$log"; printf '==> the tools for %s are there\n' "$$language"; \
 		else \
 			{ printf 'its tools could not be installed:\n'; \
-				grep -iE 'error|missing|cannot' "$$log" | head -5; } >"$(MISSING)/$$language"; \
+				grep -iE 'error|missing|cannot' "$$log" | head -5; printf 'see %s\n' "$$log"; } \
+				>"$(MISSING)/$$language"; \
 			printf '==> %s cannot be tested: ' "$$language" >&2; cat "$(MISSING)/$$language" >&2; \
 			[ "$$CI" != true ] || exit 1; \
 		fi; \

@@ -251,6 +251,8 @@ fn upcasts(package: &str, context: &str, aggregate: &str) -> (String, String) {
 package export_{types}_upcasts
 
 import (
+	\"runtime/debug\"
+
 	\"{package}/imports/{types}\"
 	wit_types \"{package}/wit/types\"
 )
@@ -264,10 +266,14 @@ var exported func(model, eventType, data string) (Event, error)
 // fields as JSON. It is to be called in an init function of package main.
 func Export(upcast func(model, eventType, data string) (Event, error)) {{
 	exported = upcast
+	debug.SetGCPercent(-1)
 }}
 
 // Upcast is what the host calls.
 func Upcast(model string, eventType string, data string) wit_types.Result[Event, string] {{
+	// The collector runs only here: see the package of the aggregate's functions.
+	debug.SetGCPercent(100)
+	defer debug.SetGCPercent(-1)
 	event, err := exported(model, eventType, data)
 	if err != nil {{
 		return wit_types.Err[Event, string](err.Error())

@@ -33,8 +33,8 @@ const LOCK: &str = include_str!("../../../../Cargo.lock");
 /// Where the crates of the SDK lie, seen from the SDK's folder.
 const CRATES: [(&str, &str); 2] = [("aether-guest-macros", "macros"), ("aether-wit", "wit")];
 
-/// What the manifests say about tests, lints and the repository.
-const LEFT_OUT: [&str; 3] = ["dev-dependencies", "features", "lints"];
+/// What the manifests say about tests and lints.
+const LEFT_OUT: [&str; 2] = ["dev-dependencies", "lints"];
 
 /// The SDK: the crate `aether-guest`, and the two that it needs, in folders below it.
 ///
@@ -80,6 +80,10 @@ fn manifest(text: &str, folder: &str, workspace: &Value) -> anyhow::Result<Strin
     let mut manifest: Table = text.parse()?;
     for name in LEFT_OUT {
         manifest.remove(name);
+    }
+    // Names that the sources ask for; what they would bring is left out.
+    if let Some(Value::Table(features)) = manifest.get_mut("features") {
+        features.iter_mut().for_each(|(_, needs)| *needs = Value::Array(Vec::new()));
     }
     let known = |table: &str, name: &str| {
         let found = workspace.get(table).and_then(|table| table.get(name)).cloned();

@@ -89,7 +89,7 @@ const PYTHON: Template = Template {
     place: "`counter.py`",
     into: " into .tools/",
     then: "the classes in `bindings/` follow.",
-    hints: "`PYTHONPATH=bindings python -m unittest` runs the unit tests; point your editor's search path at\n\
+    hints: "`PYTHONPATH=bindings python3 -m unittest` runs the unit tests; point your editor's search path at\n\
         `bindings/` too. `decide` raises `Err(rejection)`; any other exception is a fault of the component.",
 };
 
