@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use serde_json::value::RawValue;
 
-use crate::{address::Address, failure::Failure};
+use crate::{address::Address, clock, failure::Failure};
 
 /// A command on its way to an actor.
 #[derive(Debug, Clone)]
@@ -31,6 +31,26 @@ pub struct Command {
     pub seed: Option<u64>,
     /// When the caller stops waiting.
     pub deadline: Instant,
+}
+
+impl Command {
+    /// A command of nobody in particular, received now.
+    #[must_use]
+    pub fn new(to: Address, name: &str, fields: Box<RawValue>, deadline: Instant) -> Self {
+        Self {
+            to,
+            name: name.to_owned(),
+            fields,
+            id: None,
+            expected_version: None,
+            correlation: None,
+            causation: None,
+            by: None,
+            at: clock::unix_ms(),
+            seed: None,
+            deadline,
+        }
+    }
 }
 
 /// The domain's answer to a command. A refusal by the domain is an answer, not a failure.

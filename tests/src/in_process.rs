@@ -74,19 +74,12 @@ pub async fn start(store: Arc<dyn EventStore>, model: &Path) -> Result<Host> {
 /// # Errors
 /// If the address is none.
 pub fn command(address: &str, name: &str, fields: &Value) -> Result<Command> {
-    Ok(Command {
-        to: address.parse::<Address>()?,
-        name: name.to_owned(),
-        fields: RawValue::from_string(fields.to_string())?,
-        id: None,
-        expected_version: None,
-        correlation: None,
-        causation: None,
-        by: None,
-        at: clock::unix_ms(),
-        seed: None,
-        deadline: clock::now() + PATIENCE,
-    })
+    Ok(Command::new(
+        address.parse::<Address>()?,
+        name,
+        RawValue::from_string(fields.to_string())?,
+        clock::now() + PATIENCE,
+    ))
 }
 
 /// Sends a command and waits for the answer.

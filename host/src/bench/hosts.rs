@@ -152,19 +152,12 @@ pub fn account(number: usize) -> String {
 /// # Errors
 /// If the fields are no JSON.
 pub fn command(to: &Address, name: &str, fields: &str) -> Result<Command> {
-    Ok(Command {
-        to: to.clone(),
-        name: name.to_owned(),
-        fields: RawValue::from_string(fields.to_owned())?,
-        id: None,
-        expected_version: None,
-        correlation: None,
-        causation: None,
-        by: None,
-        at: clock::unix_ms(),
-        seed: None,
-        deadline: clock::now() + PATIENCE,
-    })
+    Ok(Command::new(
+        to.clone(),
+        name,
+        RawValue::from_string(fields.to_owned())?,
+        clock::now() + PATIENCE,
+    ))
 }
 
 /// Sends a command that must give events.

@@ -65,6 +65,8 @@ pub const UNCOVERED: &str = "uncovered";
 /// What was left out before the active deployment of a context, and what was found of it since.
 pub struct Rests {
     active: Deployment,
+    /// What it left out.
+    rest: Rest,
     /// All deployments up to the active one, oldest first.
     history: Vec<Deployment>,
     sandbox: Sandbox,
@@ -141,11 +143,12 @@ impl Rests {
         former: Option<&Arc<Served>>,
         sandbox: &Sandbox,
     ) -> Option<Arc<Self>> {
-        active.rest.as_ref()?;
+        let rest = rest(active)?;
         let before = history.iter().filter(|it| it.number <= active.number);
         let former = former.map(|served| (served.deployment.number, served.clone()));
         Some(Arc::new(Self {
             active: active.clone(),
+            rest,
             history: before.cloned().collect(),
             sandbox: sandbox.clone(),
             former: tokio::sync::Mutex::new(former.into_iter().collect()),
@@ -166,17 +169,14 @@ impl Rests {
     /// The actors that are not covered yet, as far as this host knows.
     #[must_use]
     pub fn open(&self) -> Option<Rest> {
-        let covered = self.found().covered;
-        rest(&self.active).filter(|_| !covered)
+        (!self.found().covered).then_some(self.rest)
     }
 
     /// Whether `actor` may have to be checked before it is served.
     #[must_use]
     pub fn hold(&self, actor: &Address) -> bool {
         let found = self.found();
-        !found.covered
-            && rest(&self.active).is_some_and(|rest| rest.holds(actor))
-            && !found.passed.contains(&place(actor))
+        !found.covered && self.rest.holds(actor) && !found.passed.contains(&place(actor))
     }
 
     /// Checks an actor of the rest, unless its newest record was decided by the active code or it
@@ -311,7 +311,7 @@ impl Rests {
         let failures = &report.findings.failures;
         let mut found = self.found();
         // A rest that an earlier deployment left may be larger than what was replayed.
-        found.covered = whole && failures.count() == 0 && replayed == rest(&self.active);
+        found.covered = whole && failures.count() == 0 && replayed == Some(self.rest);
         for failed in &failures.first {
             if let Ok(actor) = failed.actor.parse() {
                 found.fail(&actor, env.era(&actor), failed.clone());
@@ -351,7 +351,7 @@ impl Rests {
         };
         Uncovered {
             deployment: self.active.number,
-            share: rest(&self.active).map_or(0.0, Rest::share),
+            share: self.rest.share(),
             covered: found.covered,
             checked: found.checked,
             failed: found.failed.len() as u64,

@@ -135,19 +135,12 @@ fn account(n: u64) -> Result<Address> {
 }
 
 async fn send(host: &Host, account: &Address, name: &str, fields: &str) -> Result<()> {
-    let command = Command {
-        to: account.clone(),
-        name: name.to_owned(),
-        fields: RawValue::from_string(fields.to_owned())?,
-        id: None,
-        expected_version: None,
-        correlation: None,
-        causation: None,
-        by: None,
-        at: clock::unix_ms(),
-        seed: None,
-        deadline: clock::now() + PATIENCE,
-    };
+    let command = Command::new(
+        account.clone(),
+        name,
+        RawValue::from_string(fields.to_owned())?,
+        clock::now() + PATIENCE,
+    );
     let reply = host.send(command).await?;
     ensure!(matches!(reply.outcome, Outcome::Accepted(_)), "{name} was rejected");
     Ok(())

@@ -82,7 +82,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("jetstream.scan", "a scan: `jetstream::conformance::*`"),
     ("jetstream.scan-page", "a scan: `jetstream::conformance::*`"),
     ("mailbox.newer", "a record of a newer deployment: `hot_loading::*`"),
-    ("mailbox.anew", "a check that another deployment overtakes: by hand"),
+    ("mailbox.anew", "a check that another deployment overtakes: no test"),
     ("mailbox.pass", "a closing: `hot_loading::*`"),
     ("jetstream.close", "a closing: `hot_loading::*`"),
     ("wake.read-ahead", "a deploy: `hot_loading::*`"),

@@ -86,19 +86,7 @@ impl<'a> Session<'a> {
     async fn send(&mut self, name: String, fields: String) -> Result<(), Failure> {
         let fields = RawValue::from_string(fields)
             .map_err(|error| Failure::new(Code::Invalid, error.to_string()))?;
-        let command = Command {
-            to: self.actor.clone(),
-            name,
-            fields,
-            id: None,
-            expected_version: None,
-            correlation: None,
-            causation: None,
-            by: None,
-            at: clock::unix_ms(),
-            seed: None,
-            deadline: deadline(),
-        };
+        let command = Command::new(self.actor.clone(), &name, fields, deadline());
         let reply = self.host.send(command).await?;
         match reply.outcome {
             Outcome::Rejected { name, fields } => {

@@ -96,8 +96,10 @@ fn refuses(host: &HostProcess, till: &str, why: &str) {
     for word in ["is not served by deployment 2", why, "its log is whole", "aether rollback"] {
         assert!(detail.contains(word), "`{word}` is not said: {detail}");
     }
-    let state = host.client().get(&format!("/v1/{till}")).unwrap();
-    assert_eq!(state.status, 500, "{}", state.text());
+    for path in [format!("/v1/{till}"), format!("/v1/{till}?version=1")] {
+        let state = host.client().get(&path).unwrap();
+        assert_eq!(state.status, 500, "{path}: {}", state.text());
+    }
     let listed = host.client().get("/v1/shop/till").unwrap();
     let listed = listed.json().unwrap();
     let mut actors = listed["actors"].as_array().unwrap().iter();
@@ -163,4 +165,21 @@ fn an_uncovered_actor_that_cannot_be_read_is_not_quarantined() {
     hosts[0].kill().unwrap();
     hosts[0].restart().unwrap();
     refuses(&hosts[0], WIDE, "where the code before did not: undecodable: ");
+}
+
+/// A deployment that changes nothing for it does not make an actor covered: it was compared with
+/// code that never took it.
+#[test]
+fn what_was_left_out_stays_so_under_the_next_deployment() {
+    let hosts = hosts(Kind::Embedded, "again");
+    fill(&hosts[0]);
+    deployed(&hosts[0], kit::second(), &[]);
+    let (second, again) = (kit::second(), kit::second().with_file_name("again.storm.yaml"));
+    std::fs::write(&again, std::fs::read_to_string(second).unwrap() + "# again\n").unwrap();
+    let done = deploy_file(&hosts[0], &again, &["--all"]);
+    done.expect(0, &["deployment #3 of context shop", "is active"]);
+    let told = rollouts(&hosts[0]);
+    assert_eq!(told["deployments"][0]["rest"], told["deployments"][1]["rest"], "{told}");
+    let (status, said) = sell(&hosts[0], POISON, "tea", 1);
+    assert_eq!((status, &said["reason"]), (500, &json!("uncovered")), "{said}");
 }
