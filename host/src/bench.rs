@@ -13,7 +13,7 @@ mod chart;
 mod goals;
 mod ground;
 mod history;
-mod hosts;
+pub(crate) mod hosts;
 mod http;
 mod machine;
 mod measure;

@@ -66,7 +66,8 @@ const MIN_VERSION_POLL: Duration = Duration::from_millis(50);
 /// What the caller is still given after its deadline, so that the actor's own word arrives.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// A running host. Cheap to clone; it runs until [`Host::drain`] or until all handles are gone.
+/// A running host. Cheap to clone; it runs until [`Host::drain`] or until all handles are gone: then
+/// its actors and their instances are freed, what was not answered stays as the store has it.
 #[derive(Clone, Debug)]
 pub struct Host(Arc<Inner>);
 
@@ -119,6 +120,16 @@ pub struct Bundle {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub String);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let contexts = self.contexts.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for served in contexts.served.values() {
+            served.realms.values().for_each(|realm| realm.actors.forget_all());
+        }
+    }
+}
 
 impl Host {
     /// Opens the store, loads what it holds, deploys what is new in `bundles`.
@@ -344,7 +355,7 @@ impl Host {
     /// What the host counts, brought up to date.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
-        let awake = self.realms().iter().map(|realm| realm.actors.len()).sum();
+        let awake = self.awake_count();
         let env = &self.0.env;
         env.metrics.set_actors(awake, env.quarantined_count());
         env.metrics.set_instances(self.0.sandbox.instances());
@@ -520,7 +531,9 @@ impl Host {
     }
 
     fn awake_count(&self) -> usize {
-        self.realms().iter().map(|realm| realm.actors.len()).sum()
+        let contexts = self.contexts();
+        let realms = contexts.served.values().flat_map(|served| served.realms.values());
+        realms.map(|realm| realm.actors.len()).sum()
     }
 
     fn lost(&self, actor: &Address, why: &str) -> Failure {
@@ -655,4 +668,31 @@ async fn sweep(inner: std::sync::Weak<Inner>, stop: CancellationToken) {
 
 fn env_timeout(config: &Config) -> Duration {
     config.limits.default_timeout
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::hosts::{accounts, bundle, config, wake};
+
+    #[tokio::test]
+    async fn a_host_that_nobody_holds_frees_its_actors() {
+        let store = Arc::new(EmbeddedStore::in_memory().await.unwrap());
+        let cache = tempfile::tempdir().unwrap();
+        let config = config(cache.path(), "aether");
+        let host = Host::start_on(store, config, vec![bundle()]).await.unwrap();
+        for actor in &*accounts(3).unwrap() {
+            wake(&host, actor).await.unwrap();
+        }
+        let realm = Arc::downgrade(&host.realm("bench", "account").unwrap());
+        assert_eq!(host.awake_count(), 3);
+        drop(host);
+        // Tasks of the host may hold it for the moment in which they look at it.
+        let gone = async {
+            while realm.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+    }
 }

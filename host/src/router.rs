@@ -112,6 +112,14 @@ impl Actors {
         }
     }
 
+    /// Forgets all of them: a cell holds its VM, and a VM its realm, whose actors these are.
+    pub fn forget_all(&self) {
+        for shard in &self.shards {
+            let cells = std::mem::replace(&mut *lock(shard), LruCache::unbounded());
+            self.awake.fetch_sub(cells.len(), Ordering::Relaxed);
+        }
+    }
+
     /// The actor's cell, made if it is not awake.
     fn enter(&self, actor: &Address) -> Option<Arc<Cell>> {
         let mut shard = self.shard(actor)?;
