@@ -21,6 +21,10 @@ use aether::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::value::RawValue;
 
+/// As the host's own program has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Accounts that `turns` uses in turn.
 const ACCOUNTS: u64 = 16;
 
