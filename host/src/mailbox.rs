@@ -2,7 +2,8 @@
 //!
 //! An idle actor is data only: no task, no channel. The first job that arrives starts a task, the
 //! task works until the mailbox is empty and leaves the VM behind. So an awake actor costs its
-//! state and its ledger, and a caller that goes away cancels nothing.
+//! state and its ledger, and a caller that goes away cancels nothing. Commands that wait directly
+//! behind one another are taken out together, for one record may hold them all.
 
 use std::{
     collections::VecDeque,
@@ -23,7 +24,7 @@ use crate::{
     router::Actors,
     served::Realm,
     step::step,
-    turn::turn,
+    turn::{Pace, turns},
     wake::{Standing, Vm, restore},
 };
 
@@ -249,6 +250,9 @@ impl Inner {
     }
 }
 
+/// A command, and who waits for its answer.
+type Asked = (Box<Prepared>, oneshot::Sender<Result<Reply, Failure>>);
+
 /// One stretch of work on an actor: from the first job until the mailbox is empty.
 struct Work<'a> {
     cell: &'a Arc<Cell>,
@@ -261,7 +265,7 @@ impl Work<'_> {
         // If a bug ends this task, the jobs are dropped, which tells their callers, and the next
         // one wakes the actor anew from the log.
         let guard = CloseOnDrop(self);
-        let mut asleep = Vec::new();
+        let (mut asleep, mut pace) = (Vec::new(), Pace::default());
         loop {
             let job = self.next_job(&mut vm);
             // Whoever asked for sleep is told when the cell is closed, or work goes on.
@@ -277,20 +281,38 @@ impl Work<'_> {
                     let _ = tell.send(());
                 }
                 Some(Job::Turn(command, answer)) => {
-                    let _ = answer.send(self.command(&mut vm, *command).await);
+                    let asked = self.with_those_behind((command, answer));
+                    self.commands(&mut vm, asked, &mut pace).await;
                 }
                 Some(Job::Read(consistency, deadline, answer)) => {
                     let _ = answer.send(self.read(&mut vm, consistency, deadline).await);
                 }
                 None => break,
             }
-            if let Some(vm) = &mut vm {
-                self.cell.lock().tell_reached(vm.chain.version);
-                self.snapshot_if_due(vm);
-            }
+            self.tell_moved(&mut vm);
             tokio::task::coop::consume_budget().await;
         }
         std::mem::forget(guard);
+    }
+
+    /// Those who wait for a version, and the store if a snapshot is due.
+    fn tell_moved(&self, vm: &mut Option<Box<Vm>>) {
+        if let Some(vm) = vm {
+            self.cell.lock().tell_reached(vm.chain.version);
+            self.snapshot_if_due(vm);
+        }
+    }
+
+    /// A command with those that wait directly behind it.
+    fn with_those_behind(&self, first: Asked) -> VecDeque<Asked> {
+        let mut asked = VecDeque::from([first]);
+        let mut inner = self.cell.lock();
+        while let Some(Job::Turn(command, answer)) =
+            inner.queue.pop_front_if(|job| matches!(job, Job::Turn(..)))
+        {
+            asked.push_back((command, answer));
+        }
+        asked
     }
 
     /// The next job; or none, and then the VM is back in its cell.
@@ -326,37 +348,65 @@ impl Work<'_> {
         vm.forget(self.env);
     }
 
-    /// Takes a command through its turn, and counts what became of it.
-    async fn command(
+    /// Takes commands through their turns, and counts what became of them.
+    async fn commands(
         &self,
         vm: &mut Option<Box<Vm>>,
-        mut command: Prepared,
-    ) -> Result<Reply, Failure> {
-        let begun = clock::now();
-        let result = self.turn(vm, &mut command).await;
-        let (realm, outcome) = (self.realm, command::outcome_word(&result));
-        self.env.metrics.turn(&realm.context, &realm.aggregate, outcome, begun.elapsed());
-        result.map_err(|failure| failure.for_command(&command.id))
+        mut asked: VecDeque<Asked>,
+        pace: &mut Pace,
+    ) {
+        while !asked.is_empty() {
+            let begun = clock::now();
+            let answers = self.turns(vm, asked.make_contiguous(), pace).await;
+            let (realm, answered) = (self.realm, answers.len().min(asked.len()));
+            for ((command, answer), result) in asked.drain(..answered).zip(answers) {
+                let outcome = command::outcome_word(&result);
+                self.env.metrics.turn(&realm.context, &realm.aggregate, outcome, begun.elapsed());
+                let _ = answer.send(result.map_err(|failure| failure.for_command(&command.id)));
+            }
+            if !asked.is_empty() {
+                self.tell_moved(vm);
+                tokio::task::coop::consume_budget().await;
+            }
+        }
     }
 
-    async fn turn(
+    /// The answers to the first of `asked`, at least one.
+    async fn turns(
         &self,
         vm: &mut Option<Box<Vm>>,
-        command: &mut Prepared,
-    ) -> Result<Reply, Failure> {
-        if clock::now() >= command.deadline {
+        asked: &mut [Asked],
+        pace: &mut Pace,
+    ) -> Vec<Result<Reply, Failure>> {
+        let Some((first, _)) = asked.first() else { return Vec::new() };
+        let (deadline, actor) = (first.deadline, self.cell.actor());
+        if clock::now() >= deadline {
             let detail = "the command waited in the mailbox until its deadline; nothing was stored, try again later";
-            return Err(Failure::new(Code::Overloaded, detail).for_actor(self.cell.actor()));
+            return vec![Err(Failure::new(Code::Overloaded, detail).for_actor(actor))];
         }
         loop {
-            let awake = self.awake(vm, command.deadline).await?;
-            command.renew(&awake.realm).map_err(|f| f.for_actor(self.cell.actor()))?;
-            let result = turn(self.env, awake, command).await;
-            if self.is_newer_served(awake, command.deadline).await {
+            let awake = match self.awake(vm, deadline).await {
+                Ok(awake) => awake,
+                Err(failure) => return vec![Err(failure)],
+            };
+            let mut fit = Vec::with_capacity(asked.len());
+            for (command, _) in asked.iter_mut() {
+                match command.renew(&awake.realm) {
+                    Ok(()) => fit.push(&**command),
+                    Err(failure) if fit.is_empty() => return vec![Err(failure.for_actor(actor))],
+                    // It is told when it is the first.
+                    Err(_) => break,
+                }
+            }
+            let answers = turns(self.env, awake, &fit, pace).await;
+            // Nobody was told yet: what is stored is known by its id.
+            if self.is_newer_served(awake, deadline).await {
                 continue;
             }
-            self.drop_if_quarantined(vm, &result);
-            return result;
+            for result in &answers {
+                self.drop_if_quarantined(vm, result);
+            }
+            return answers;
         }
     }
 

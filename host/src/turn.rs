@@ -3,14 +3,20 @@
 //! ledger → decide → the model's law → evolve on a copy → append with a version check → only now
 //! the VM moves → reply. A command that loses the race for its actor's log is decided again on
 //! what the winner left. An answer that stores nothing (a rejection, no events) is given only at
-//! the log's last version.
+//! the log's last version. Commands that wait behind one another go this way together
+//! (`turn/group.rs`): each is decided on what the one before it leaves, and one append stores all.
 
+mod group;
+
+use std::time::Instant;
+
+pub use self::group::{Pace, turns};
 use crate::{
     clock,
     command::{Event, Outcome, Reply},
     env::Env,
     failure::{Code, Failure},
-    json::{PackedCase, write},
+    json::{Packed, PackedCase, write},
     prepare::Prepared,
     record::{CommandMeta, EventData, FORMAT, Kind, Position, Record, Stored, Turn},
     step::step,
@@ -33,32 +39,22 @@ pub async fn turn(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Reply, F
         if !expected(env, vm, command).await? {
             continue;
         }
-        let context = context(vm, command);
-        let mut budget = Budget::new(vm.realm.runtime.deadline);
-        let decision = vm.guest.decide(&context, &vm.state, &command.case, &mut budget).await;
-        let events = match decision.map_err(|fault| vm.faulted(env, &fault))? {
-            Decision::Events(events) if !events.is_empty() => events,
-            nothing_to_store => {
-                let outcome = outcome(vm, command, nothing_to_store)?;
+        let (turn, state) = match decide(env, vm, None, command).await? {
+            Decided::Turn(turn, state) => (turn, state),
+            Decided::Nothing(outcome) => {
                 if vm.is_current(env, command.deadline).await? {
                     return Ok(reply(vm, command, outcome));
                 }
                 continue;
             }
         };
-        vm.realm.permit_events(command.case.case, &events).map_err(|e| unlawful(vm, &e))?;
-        let state = vm.guest.evolve(&vm.state, &events, &mut budget).await;
-        let state = state.map_err(|fault| vm.faulted(env, &fault))?;
-        if let Some(event) = vm.realm.closed_among(&events) {
-            return Err(closed(vm, event));
-        }
-        let record = record(vm, command, &events);
-        match append(env, vm, command, &record).await? {
+        let record = record(vm, vec![turn]);
+        let ids = ids(&[command]);
+        match append(env, vm, ids, &record, command.deadline).await? {
             Appended::Stored(stored) => {
-                vm.state = state;
-                vm.chain.advance(&record, &stored);
-                vm.ledger.remember(&record, stored.position, vm.realm.runtime.dedupe as usize);
-                return Ok(reply(vm, command, Outcome::Accepted(told(&record))));
+                adopt(vm, state, &record, &stored);
+                let outcome = Outcome::Accepted(record.events().map(shown).collect());
+                return Ok(reply(vm, command, outcome));
             }
             Appended::Refused { blind: at } => blind = at,
         }
@@ -182,9 +178,49 @@ async fn expected(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<bool, Fa
     ))
 }
 
-fn context(vm: &Vm, command: &Prepared) -> Context {
+/// What a command does.
+enum Decided {
+    /// Events, lawful and not yet stored, and the state behind them.
+    Turn(Turn, Packed),
+    /// A rejection, or no events.
+    Nothing(Outcome),
+}
+
+/// What stands ahead of the log: a state behind turns that are not stored, and its version.
+struct Ahead {
+    state: Packed,
+    version: u64,
+}
+
+/// Has the component decide, on what stands ahead if something does, and evolve a copy.
+async fn decide(
+    env: &Env,
+    vm: &mut Vm,
+    ahead: Option<&Ahead>,
+    command: &Prepared,
+) -> Result<Decided, Failure> {
+    let version = ahead.map_or(vm.chain.version, |ahead| ahead.version);
+    let context = context(version, command);
+    let mut budget = Budget::new(vm.realm.runtime.deadline);
+    let state = ahead.map_or(&vm.state, |ahead| &ahead.state);
+    let decision = vm.guest.decide(&context, state, &command.case, &mut budget).await;
+    let events = match decision.map_err(|fault| vm.faulted(env, &fault))? {
+        Decision::Events(events) if !events.is_empty() => events,
+        nothing_to_store => return outcome(vm, command, nothing_to_store).map(Decided::Nothing),
+    };
+    vm.realm.permit_events(command.case.case, &events).map_err(|e| unlawful(vm, &e))?;
+    let state = ahead.map_or(&vm.state, |ahead| &ahead.state);
+    let state = vm.guest.evolve(state, &events, &mut budget).await;
+    let state = state.map_err(|fault| vm.faulted(env, &fault))?;
+    if let Some(event) = vm.realm.closed_among(&events) {
+        return Err(closed(vm, event));
+    }
+    Ok(Decided::Turn(kept(vm, command, &events), state))
+}
+
+fn context(version: u64, command: &Prepared) -> Context {
     Context {
-        version: vm.chain.version,
+        version,
         command_id: command.id.clone(),
         correlation_id: command.correlation.clone(),
         at: command.at,
@@ -208,14 +244,31 @@ fn outcome(vm: &Vm, command: &Prepared, decision: Decision) -> Result<Outcome, F
     Ok(Outcome::Rejected { name: name.to_string(), fields: write(plan, &rejection.fields) })
 }
 
-/// The record of this turn.
-fn record(vm: &Vm, command: &Prepared, events: &[PackedCase]) -> Record {
-    let realm = &vm.realm;
-    let cases = &realm.plans().events;
+/// A turn as its record keeps it.
+fn kept(vm: &Vm, command: &Prepared, events: &[PackedCase]) -> Turn {
+    let cases = &vm.realm.plans().events;
     let events = events.iter().filter_map(|event| {
         let (name, plan) = cases.get(event.case)?;
         Some(EventData { name: name.to_string(), data: write(plan, &event.fields) })
     });
+    Turn {
+        command: CommandMeta {
+            id: command.id.clone(),
+            name: command.name.to_string(),
+            digest: command.digest,
+            at: command.at,
+            by: command.by.as_deref().map(str::to_owned),
+            correlation: command.correlation.clone(),
+            causation: command.causation.clone(),
+            seed: command.seed.to_string(),
+        },
+        events: events.collect(),
+    }
+}
+
+/// The record of these turns.
+fn record(vm: &Vm, turns: Vec<Turn>) -> Record {
+    let realm = &vm.realm;
     Record {
         format: FORMAT,
         kind: Kind::Turns,
@@ -225,21 +278,22 @@ fn record(vm: &Vm, command: &Prepared, events: &[PackedCase]) -> Record {
         deployment: realm.deployment,
         model: realm.model,
         component: realm.behaviour.component(),
-        turns: vec![Turn {
-            command: CommandMeta {
-                id: command.id.clone(),
-                name: command.name.to_string(),
-                digest: command.digest,
-                at: command.at,
-                by: command.by.as_deref().map(str::to_owned),
-                correlation: command.correlation.clone(),
-                causation: command.causation.clone(),
-                seed: command.seed.to_string(),
-            },
-            events: events.collect(),
-        }],
+        turns,
         repair: None,
     }
+}
+
+/// The ids by which callers may send these commands again.
+fn ids(commands: &[&Prepared]) -> Vec<String> {
+    let by_callers = commands.iter().filter(|command| command.id_by_caller);
+    by_callers.map(|command| command.id.clone()).collect()
+}
+
+/// Moves the VM behind its record, which is stored.
+fn adopt(vm: &mut Vm, state: Packed, record: &Record, stored: &Stored) {
+    vm.state = state;
+    vm.chain.advance(record, stored);
+    vm.ledger.remember(record, stored.position, vm.realm.runtime.dedupe as usize);
 }
 
 /// What became of a record.
@@ -258,8 +312,9 @@ enum Appended {
 async fn append(
     env: &Env,
     vm: &mut Vm,
-    command: &Prepared,
+    command_ids: Vec<String>,
     record: &Record,
+    deadline: Instant,
 ) -> Result<Appended, Failure> {
     let stood = vm.chain.position;
     let bytes =
@@ -269,9 +324,9 @@ async fn append(
         expected: stood,
         first: record.first,
         events: record.event_count(),
-        command_ids: command.id_by_caller.then(|| command.id.clone()).into_iter().collect(),
+        command_ids,
         bytes: bytes.clone(),
-        deadline: command.deadline,
+        deadline,
     };
     let begun = clock::now();
     let answer = step!("turn.append", env.store.append(append).await);
@@ -284,7 +339,7 @@ async fn append(
             // An earlier try of this record may be what moved the log: until that is read, the
             // outcome is not known.
             vm.standing = Standing::Unsettled;
-            let read = vm.catch_up(env, Freshness::Leader, at_least, command.deadline).await;
+            let read = vm.catch_up(env, Freshness::Leader, at_least, deadline).await;
             read.map_err(unresolved)?;
             vm.standing = Standing::Settled;
             let moved = vm.chain.position != stood;
@@ -315,11 +370,6 @@ fn reply(vm: &Vm, command: &Prepared, outcome: Outcome) -> Reply {
         version: vm.chain.version,
         outcome,
     }
-}
-
-/// The events of a record as callers see them.
-fn told(record: &Record) -> Vec<Event> {
-    record.events().map(shown).collect()
 }
 
 /// One event of a record as callers see it.

@@ -3,6 +3,8 @@
 //! Invariant: whatever the store answers or fails to answer, a command's events are in the log
 //! once or not at all, and the caller is told which, or that it is not known.
 
+mod groups;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aether::{
