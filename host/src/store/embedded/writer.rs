@@ -14,7 +14,10 @@ use std::{
 };
 
 use rusqlite::ErrorCode;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot, watch},
+};
 
 use super::{
     lock::{self, Lock},
@@ -70,11 +73,12 @@ pub(super) async fn start(
     committed: watch::Sender<Position>,
 ) -> Result<(), StoreError> {
     let (ready, started) = oneshot::channel();
+    let runtime = Handle::current();
     let body = move || match open(&place) {
         Ok((lock, session, last)) => {
             committed.send_replace(last);
-            let writer =
-                Writer { place, readers, jobs, committed, closing: Vec::new(), _lock: lock };
+            let closing = Vec::new();
+            let writer = Writer { place, readers, jobs, committed, runtime, closing, _lock: lock };
             let _ = ready.send(Ok(()));
             writer.run(session);
         }
@@ -106,6 +110,8 @@ pub(super) struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
     /// The last position that readers can see.
     pub(super) committed: watch::Sender<Position>,
+    /// Where those run who wait for answers.
+    pub(super) runtime: Handle,
     /// Who waits for the end.
     pub(super) closing: Vec<oneshot::Sender<()>>,
     /// Last, because it must be freed after everything else is gone.
@@ -187,8 +193,7 @@ impl Writer {
         match transact(&mut session, &jobs) {
             Ok(answers) => {
                 self.publish(&answers);
-                let answered = jobs.into_iter().zip(answers);
-                step!("embedded.answer", answered.for_each(|(job, answer)| job.answer(answer)));
+                step!("embedded.answer", self.tell(jobs, answers));
                 Some(session)
             }
             Err(Trouble::Before(error)) => match session.roll_back() {
@@ -218,6 +223,19 @@ impl Writer {
                 }
             }
             Err(Trouble::Commit(error)) => self.recover(session, jobs, &error),
+        }
+    }
+
+    /// Answers the jobs. Waking a task from outside of the runtime costs a lock and often a call of
+    /// the kernel; many are woken from inside, which costs neither, and this thread goes on writing.
+    fn tell(&self, jobs: Vec<Work>, answers: Vec<Answer>) {
+        let alone = jobs.len() == 1;
+        let answered = jobs.into_iter().zip(answers);
+        let tell = move || answered.for_each(|(job, answer)| job.answer(answer));
+        if alone {
+            tell();
+        } else {
+            self.runtime.spawn(async move { tell() });
         }
     }
 

@@ -15,7 +15,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::connection::{ApiError, ApiFailure, Failure, Link, Pauses, answer};
+use super::connection::{ApiError, Failure, Link, Pauses};
 use crate::{
     record::Position,
     store::{AppendError, StoreError},
@@ -113,23 +113,29 @@ pub(super) async fn publish(
 }
 
 fn said(answered: Result<Bytes, Failure>) -> Said {
+    // One reading of what `answer` reads twice: this is the way of every commit.
     #[derive(Deserialize)]
-    struct Stored {
+    struct Answer {
+        #[serde(default)]
         seq: u64,
+        error: Option<ApiError>,
     }
     let payload = match answered {
         Ok(payload) => payload,
         Err(Failure::Unsent(reason)) => return Said::NotStored(reason),
         Err(Failure::Unanswered(reason)) => return Said::Unclear(reason),
     };
-    match answer::<Stored>(&payload) {
-        Ok(stored) if stored.seq > 0 => Said::Stored(stored.seq),
-        Ok(_) => Said::Unclear("nats acknowledged without a sequence number".to_owned()),
-        Err(ApiFailure::Silent(reason)) => Said::Unclear(reason),
-        Err(ApiFailure::Refused(error)) if error.number == WRONG_LAST => {
-            Said::Conflict(last_sequence(&error))
+    let answer: Answer = match serde_json::from_slice(&payload) {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Said::Unclear(format!("the answer of nats cannot be read: {error}"));
         }
-        Err(ApiFailure::Refused(error)) => {
+    };
+    match answer.error {
+        None if answer.seq > 0 => Said::Stored(answer.seq),
+        None => Said::Unclear("nats acknowledged without a sequence number".to_owned()),
+        Some(error) if error.number == WRONG_LAST => Said::Conflict(last_sequence(&error)),
+        Some(error) => {
             let reason = format!("nats refused: {} (error {})", error.description, error.number);
             if NOTHING_STORED.contains(&error.number) {
                 Said::NotStored(reason)
