@@ -4,6 +4,7 @@
 //! [`mailbox`] → [`turn`] → {[`vm`], [`store`]}.
 
 pub mod address;
+pub mod aside;
 pub mod audit;
 pub mod bench;
 pub mod cli;

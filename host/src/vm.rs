@@ -19,6 +19,7 @@ mod instance;
 mod instances;
 mod limit;
 mod limits;
+mod loaders;
 mod slow;
 mod survey;
 #[cfg(test)]
@@ -39,7 +40,7 @@ pub use self::{
 };
 use self::{
     cache::Cache, component::Linkers, engine::Engines, instance::Instance, instances::Instances,
-    ticker::Ticker,
+    loaders::Loaders, ticker::Ticker,
 };
 use crate::json::PackedCase;
 
@@ -55,8 +56,7 @@ struct Shared {
     instances: Instances<Instance>,
     cache: Cache,
     ticker: Ticker,
-    /// Compiling takes all cores: one component at a time.
-    loading: tokio::sync::Mutex<()>,
+    loaders: Loaders,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -78,7 +78,7 @@ impl Sandbox {
             instances: Instances::new(engines.max_instances),
             cache: Cache::new(config.cache_dir.clone()),
             ticker: Ticker::start(vec![engines.pooled.clone(), engines.on_demand.clone()])?,
-            loading: tokio::sync::Mutex::default(),
+            loaders: Loaders::start()?,
             config,
             engines,
             linkers,
@@ -86,21 +86,14 @@ impl Sandbox {
     }
 
     /// Compiles a component, or takes it from the cache, and checks what it imports. Slow: runs
-    /// on a thread of its own.
+    /// on threads of its own, of lower priority than those that serve.
     ///
     /// # Errors
     /// If the bytes are not a component that this sandbox takes.
     pub async fn load(&self, bytes: bytes::Bytes) -> Result<Arc<Component>, LoadError> {
-        let _one_at_a_time = self.0.loading.lock().await;
         let shared = Arc::clone(&self.0);
-        let loaded = tokio::task::spawn_blocking(move || Component::load(&shared, &bytes)).await;
-        match loaded {
-            Ok(component) => component.map(Arc::new),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(LoadError::Stopped),
-            },
-        }
+        let loaded = self.0.loaders.run(move || Component::load(&shared, &bytes)).await;
+        loaded.unwrap_or(Err(LoadError::Stopped)).map(Arc::new)
     }
 
     /// Most instances alive at once.

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     address::Address,
+    aside::Worker,
     clock,
     failure::{Code, Failure},
     host::{Bundle, Host},
@@ -134,11 +135,10 @@ pub type Words = mpsc::Receiver<Result<Word, Failure>>;
 #[must_use]
 pub fn carry_out(host: &Host, order: Order) -> Words {
     let (tell, words) = mpsc::channel(QUEUE);
-    let host = host.clone();
+    let desk = Desk { host: host.clone(), order: Arc::new(order), tell };
     tokio::spawn(async move {
-        let desk = Desk { host: &host, order: &order, tell: &tell };
         if let Err(Stop::Failed(failure)) = desk.work().await {
-            let _ = tell.send(Err(*failure)).await;
+            let _ = desk.tell.send(Err(*failure)).await;
         }
     });
     words
@@ -201,51 +201,82 @@ impl Drop for Watch {
     }
 }
 
-struct Desk<'a> {
-    host: &'a Host,
-    order: &'a Order,
-    tell: &'a mpsc::Sender<Result<Word, Failure>>,
+/// What has passed the gates and is to be activated.
+struct Judged {
+    entry: Entry,
+    active: Option<Deployment>,
+    number: u64,
+    checked: Option<Checked>,
 }
 
-impl Desk<'_> {
+#[derive(Clone)]
+struct Desk {
+    host: Host,
+    order: Arc<Order>,
+    tell: mpsc::Sender<Result<Word, Failure>>,
+}
+
+impl Desk {
+    /// What comes from outside is read and judged on a thread of lower priority; only what every
+    /// host does when it goes over is done among the commands.
     async fn work(&self) -> Result<(), Stop> {
         let _alone = self.host.order_alone().map_err(Stop::from)?;
-        let mut model = None;
-        let context = match &self.order.what {
-            What::Bundle(bundle) => {
-                let (read, warnings) = aether_wit::read(&bundle.file, &bundle.model)
-                    .map_err(|report| Failure::new(Code::Invalid, report.to_string()))?;
-                for warning in warnings {
-                    self.say(Word::Progress(format!(
-                        "{}:{}: warning: {}",
-                        bundle.file, warning.at.line, warning.message
-                    )))
-                    .await?;
-                }
-                let context = read.context.clone();
-                model = Some(Arc::new(read));
-                context
-            }
-            What::Again { context, .. } => context.clone(),
-        };
+        let desk = self.clone();
+        let read = Worker::start("aether-order", async move { desk.read().await })?;
+        let (context, model) = step!("order.read", read.result().await)??;
         let history = step!("order.history", self.registry().store.deployments(&context).await)?;
         if let Some(active) = history.last() {
             self.host.adopt(active).await?;
         }
+        let desk = self.clone();
+        let judged = async move { desk.examine(&context, model, &history).await };
+        let judged = Worker::start("aether-gates", judged)?;
+        match step!("order.examine", judged.result().await)?? {
+            Some(judged) => self.activate(judged).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The context, and the model that was handed in.
+    async fn read(&self) -> Result<(String, Option<Arc<Model>>), Stop> {
+        let bundle = match &self.order.what {
+            What::Bundle(bundle) => bundle,
+            What::Again { context, .. } => return Ok((context.clone(), None)),
+        };
+        let (model, warnings) = aether_wit::read(&bundle.file, &bundle.model)
+            .map_err(|report| Failure::new(Code::Invalid, report.to_string()))?;
+        for warning in warnings {
+            let (line, message) = (warning.at.line, warning.message);
+            let told = format!("{}:{line}: warning: {message}", bundle.file);
+            self.say(Word::Progress(told)).await?;
+        }
+        Ok((model.context.clone(), Some(Arc::new(model))))
+    }
+
+    /// Through all gates; none if nothing is to be activated, which was told.
+    async fn examine(
+        &self,
+        context: &str,
+        model: Option<Arc<Model>>,
+        history: &[Deployment],
+    ) -> Result<Option<Judged>, Stop> {
         let entry = match (&self.order.what, model) {
-            (What::Bundle(bundle), Some(model)) => self.bundle(bundle, model, &history).await?,
-            (What::Again { to, .. }, _) => self.again(&context, *to, &history).await?,
+            (What::Bundle(bundle), Some(model)) => self.bundle(bundle, model, history).await?,
+            (What::Again { to, .. }, _) => self.again(context, *to, history).await?,
             (What::Bundle(_), None) => return Err(Stop::Told),
         };
-        if let Some(active) = history.last().filter(|active| entry.candidate.is(active)) {
-            return self.say(Word::Unchanged(active.clone())).await;
+        let active = history.last().cloned();
+        if let Some(active) = active.as_ref().filter(|active| entry.candidate.is(active)) {
+            self.say(Word::Unchanged(active.clone())).await?;
+            return Ok(None);
         }
-        let number = history.last().map_or(1, |active| active.number + 1);
-        let checked = self.gates(&entry, &history, number).await?;
+        let number = active.as_ref().map_or(1, |active| active.number + 1);
+        let checked = self.gates(&entry, history, number).await?;
         if self.order.dry_run || self.order.what_if {
-            return self.say(Word::Passed(number)).await;
+            self.say(Word::Passed(number)).await?;
+            return Ok(None);
         }
-        self.activate(entry, history.last(), number, checked).await
+        Ok(Some(Judged { entry, active, number, checked }))
     }
 
     /// The first gate, for a model that was handed in.
@@ -460,13 +491,8 @@ impl Desk<'_> {
     }
 
     /// Stores what is new and makes it active.
-    async fn activate(
-        &self,
-        entry: Entry,
-        active: Option<&Deployment>,
-        number: u64,
-        mut checked: Option<Checked>,
-    ) -> Result<(), Stop> {
+    async fn activate(&self, judged: Judged) -> Result<(), Stop> {
+        let Judged { entry, active, number, mut checked } = judged;
         if self.tell.is_closed() {
             return Err(Stop::Told);
         }
@@ -474,7 +500,8 @@ impl Desk<'_> {
             self.registry().put(bundle).await?;
         }
         let mut shut = None;
-        let activated = self.go_over(&entry, active, number, &mut checked, &mut shut).await;
+        let activated =
+            self.go_over(&entry, active.as_ref(), number, &mut checked, &mut shut).await;
         let closed = shut.is_some();
         let deployment = match (activated, shut) {
             (Ok(deployment), shut) => {
@@ -550,7 +577,7 @@ impl Desk<'_> {
         };
         self.say(Word::Progress("closing: no host appends what the target cannot read".to_owned()))
             .await?;
-        let told = shut.insert(Shut::new(self.host, active));
+        let told = shut.insert(Shut::new(&self.host, active));
         let store = self.registry().store;
         match step!("order.close", store.close_events(&closing).await) {
             Ok(()) => {}

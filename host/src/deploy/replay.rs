@@ -6,7 +6,7 @@
 //! allow to check, and commands must go on meanwhile.
 //!
 //! *Mechanism.* One ordered reading of the log ([`pass`]), each actor's records through both codes
-//! ([`flight`]) on threads of low priority ([`crew`]). Where memory or time runs short, only the
+//! ([`flight`]) on threads of lower priority ([`crate::aside`]). Where memory or time runs short, only the
 //! actors below a bound are folded ([`sample`]); what is above it is read again if there is time,
 //! and is otherwise told as not covered. What must be covered is noted of every record as it
 //! passes by ([`survey`]) and folded actor by actor, past the time if need be. Nothing is decided
@@ -15,7 +15,6 @@
 //! *Cost.* For each event: reading, verifying, and twice decoding and folding; memory as [`Options::memory`] says and two pages for each worker, and a snapshot of the new code
 //! for each actor that has enough events to have one.
 
-mod crew;
 pub mod difference;
 pub mod findings;
 mod flight;
@@ -37,7 +36,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::ground::patience;
 use self::{
-    crew::Worker,
     findings::{Findings, Verdict},
     flight::Codes,
     ground::{Covered, From, Ground, Harvest, Kept},
@@ -49,6 +47,7 @@ use self::{
 };
 use crate::{
     address::Address,
+    aside::Worker,
     clock,
     env::Env,
     failure::{Code, Failure},
@@ -381,7 +380,8 @@ async fn crew<T: Send + 'static>(
     work: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
     mut tell: impl FnMut(),
 ) -> Result<Vec<T>, Failure> {
-    let workers = work.map(Worker::start).collect::<Result<Vec<_>, _>>()?;
+    let workers =
+        work.map(|work| Worker::start("aether-replay", work)).collect::<Result<Vec<_>, _>>()?;
     let mut all = Box::pin(try_join_all(workers.into_iter().map(Worker::result)));
     loop {
         match step!("replay.await-crew", tokio::time::timeout(TICK, &mut all).await) {

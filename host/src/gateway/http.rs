@@ -51,6 +51,7 @@ use super::{
 };
 use crate::{
     address::Address,
+    aside::Worker,
     clock,
     command::Query,
     config::Limits,
@@ -64,6 +65,9 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// How much of a body over the limit is read and thrown away, so that a client that sends first
 /// and reads later still sees why it was refused.
 const MAX_DISCARDED_BYTES: usize = 16 << 20;
+
+/// Bytes of one body after which others have their turn, however fast they come.
+const BREATH: usize = 1 << 20;
 
 /// Events or actors that a page holds if nobody says.
 const PAGE: usize = 100;
@@ -323,7 +327,11 @@ impl Face {
         let (body, _held) = self.body(&asked.parts, body, deadline, limit).await?;
         let order = match route {
             Route::Rollback => deploy::again(&body, asked.by)?,
-            _ => deploy::order(&asked.parts.headers, body, asked.by).await?,
+            _ => {
+                let (headers, by) = (asked.parts.headers, asked.by);
+                let read = async move { deploy::order(&headers, body, by).await };
+                Worker::start("aether-form", read)?.result().await??
+            }
         };
         Ok(deploy::words(self.service.deploy(order), self.stop.clone()))
     }
@@ -408,6 +416,9 @@ async fn collect(
         let chunk = chunk.map_err(|error| {
             request::invalid(format!("the body broke off after {seen} bytes: {error}"))
         })?;
+        if seen / BREATH < seen.saturating_add(chunk.len()) / BREATH {
+            tokio::task::yield_now().await;
+        }
         seen = seen.saturating_add(chunk.len());
         if seen <= limit && refused.is_none() {
             match hold(chunk.len()) {

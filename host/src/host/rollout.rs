@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Host, Inner, Unable, env_timeout, presence};
 use crate::{
+    aside::Worker,
     audit::release::{Order, release},
     clock,
     deploy::{
@@ -185,8 +186,7 @@ impl Host {
         let (env, begun) = (&self.0.env, clock::now());
         let history = step!("rollout.history", env.store.deployments(context).await)?;
         let former = self.contexts().served.get(context).cloned();
-        let next = self.registry().serve(env, deployment, former.as_ref(), &history).await;
-        match next.map(Arc::new) {
+        match self.prepare(deployment, former.clone(), history).await?.map(Arc::new) {
             Ok(next) => {
                 let compiled = begun.elapsed();
                 if let Some(former) = &former {
@@ -202,6 +202,25 @@ impl Host {
         env.news.adopted();
         self.tell_presence().await;
         Ok(())
+    }
+
+    /// `deployment`, ready to be called: read, compiled and matched on threads of lower priority.
+    ///
+    /// # Errors
+    /// If there is no thread for it; inside, if it cannot be served.
+    async fn prepare(
+        &self,
+        deployment: &Deployment,
+        former: Option<Arc<Served>>,
+        history: Vec<Deployment>,
+    ) -> Result<Result<Served, LoadError>, StoreError> {
+        let (host, deployment) = (self.clone(), deployment.clone());
+        let serve = async move {
+            host.registry().serve(&host.0.env, &deployment, former.as_ref(), &history).await
+        };
+        let broken = |failure: Failure| StoreError(failure.detail);
+        let served = Worker::start("aether-adopt", serve).map_err(broken)?;
+        step!("rollout.prepare", served.result().await).map_err(broken)
     }
 
     /// Puts `next` in the place of what is served of its context.

@@ -14,11 +14,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use crate::aside::{LOWEST, lower_priority};
+
 /// How long the thread waits for its next call before it ends.
 const IDLE: Duration = Duration::from_secs(5);
-
-/// Nice value of the thread: the lowest priority there is.
-const NICE: i32 = 19;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -70,8 +69,7 @@ impl SlowThread {
         }
         let shared = Arc::clone(&self.0);
         let started = thread::Builder::new().name("aether-slow".into()).spawn(move || {
-            // Refused only where priorities are taken away altogether; slow calls then compete.
-            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+            lower_priority(LOWEST);
             shared.work();
         });
         match started {
@@ -130,7 +128,7 @@ mod tests {
         let threads: Vec<_> = futures::future::join_all(jobs).await;
         let first = threads[0].as_ref().unwrap();
         assert!(threads.iter().all(|t| t.as_ref().unwrap() == first));
-        assert_eq!(first.1, NICE);
+        assert_eq!(first.1, LOWEST);
         assert_eq!(*seen.lock().unwrap(), (0..20).collect::<Vec<_>>());
     }
 

@@ -15,7 +15,6 @@ use tokio::sync::mpsc;
 
 use super::{
     Progress,
-    crew::Worker,
     findings::Findings,
     flight::{Flight, Hurdle, Landing},
     ground::{Covered, Ground, Harvest, Kept, patience},
@@ -24,6 +23,7 @@ use super::{
 };
 use crate::{
     address::Address,
+    aside::Worker,
     clock,
     failure::{Code, Failure},
     step::step,
@@ -92,13 +92,13 @@ impl Pass {
         let (mut givers, mut workers) = (Vec::new(), Vec::new());
         for _ in 0..self.ground.options.workers.max(1) {
             let (giver, given) = mpsc::channel(QUEUE);
-            workers.push(Worker::start(gather(self.clone(), given))?);
+            workers.push(Worker::start("aether-replay", gather(self.clone(), given))?);
             givers.push(giver);
         }
         let end = self.give(givers, progress).await;
         let mut shards = Vec::new();
         for worker in workers {
-            shards.push(worker.result().await?);
+            shards.push(step!("replay.await-worker", worker.result().await)?);
         }
         let (mut survey, mut aside) = (Survey::default(), Vec::new());
         for shard in &mut shards {

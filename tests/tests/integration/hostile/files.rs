@@ -1,11 +1,10 @@
 //! Files that are no component, or one that is made to cost its host dear when it is loaded: each
 //! is refused by name, in bounded time and memory, and nothing of it is stored.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, time::Duration};
 
-use aether_tests::{host_process::HostOptions, workspace};
+use aether_tests::{host_process::HostOptions, http::Client, workspace};
 use rand::{RngExt as _, SeedableRng as _};
-use tempfile::TempDir;
 
 use super::bundle;
 
@@ -81,16 +80,64 @@ fn numbers(count: usize) -> Vec<u8> {
     [&[0][..], &[0x41, 0, 0x1a].repeat(count), &[0x0b]].concat()
 }
 
-/// Models with components that cost dear to refuse, and what is refused at once: for neighbours.
-pub fn refused() -> Vec<(TempDir, PathBuf)> {
+/// An order to deploy a component that must be refused, as a client sends it.
+pub struct Order {
+    /// The form up to the end of the component.
+    form: Vec<u8>,
+    /// What is said of it.
+    said: &'static str,
+    /// Whether another component is sent each time, so that none is known from before.
+    differs: bool,
+}
+
+/// The content type of a form.
+const FORM: &str = "multipart/form-data; boundary=part";
+
+/// Orders that cost dear to refuse, and one that is refused at once: for neighbours. `compiled`:
+/// also one that is refused only when all of it was compiled, which takes seconds.
+pub fn orders(compiled: bool) -> Vec<Order> {
     let million = 1_000_000;
-    let files = [
-        code(8, &numbers(50 * million / 24)),
-        code(300, &numbers(33_000)),
-        code(100_000, &numbers(1)),
-        vec![0; million],
+    let mut orders = vec![
+        Order::new(code(8, &numbers(50 * million / 24)), "max-component-bytes"),
+        Order::new(code(300, &numbers(33_000)), "max-component-cost"),
+        Order::new(code(100_000, &numbers(1)), "max-component-functions"),
+        Order::new(vec![0; million], "is not a WebAssembly component"),
     ];
-    files.iter().map(|bytes| bundle(MODEL, bytes)).collect()
+    if compiled {
+        let order =
+            Order::new(code(50_000, &numbers(1)), "no component exports `thief:model/hand`");
+        orders.push(Order { differs: true, ..order });
+    }
+    orders
+}
+
+impl Order {
+    fn new(component: Vec<u8>, said: &'static str) -> Self {
+        let part = |name: &str, file: &str| {
+            format!(
+                "--part\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{file}\"\r\n\r\n"
+            )
+        };
+        let model = part("model", "guest.storm.yaml") + MODEL + "\r\n";
+        let head = model + &part("component", "guest.wasm");
+        Self { form: [head.into_bytes(), component].concat(), said, differs: false }
+    }
+
+    /// Sends it, for the `turn`th time. It must be refused by name.
+    #[track_caller]
+    pub fn is_refused(&self, client: &Client, turn: usize) {
+        // A section that means nothing: its name, and the number.
+        let differs = section(0, &[&[1, b'n'][..], &leb(turn)].concat());
+        let differs = if self.differs { differs } else { Vec::new() };
+        let form = [&self.form[..], &differs, b"\r\n--part--\r\n"].concat();
+        let reply = client.send("POST", "/admin/deploy", &[("content-type", FORM)], &form);
+        let reply = reply.unwrap();
+        let told = reply.text();
+        assert_eq!(reply.status, 200, "{told}");
+        for words in [self.said, "guest.wasm", r#"{"refused":"exports"}"#] {
+            assert!(told.contains(words), "`{words}` is not in\n{told}");
+        }
+    }
 }
 
 #[test]
