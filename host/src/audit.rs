@@ -33,7 +33,7 @@ use crate::{
     address::Address,
     clock,
     config::{Config, StoreConfig},
-    deploy,
+    deploy::{self, rests::UNCOVERED},
     env::Env,
     failure::Failure,
     host::StartError,
@@ -335,8 +335,7 @@ impl Audit {
         let realm = realm.as_ref();
         let mut examined = futures::stream::iter(actors)
             .map(|(actor, mark)| async move {
-                let examiner = Examiner { env, laws, realm, freshness: Freshness::Leader };
-                let result = examiner.examine(&actor, mark.as_ref(), Vec::new()).await;
+                let result = examine(env, laws, realm, &actor, mark.as_ref()).await;
                 (actor, result)
             })
             .buffered(AT_ONCE);
@@ -378,6 +377,36 @@ impl Audit {
     async fn say(&mut self, item: Item) -> Result<(), Stop> {
         self.tell.send_timeout(Ok(item), LISTENING).await.map_err(|_| Stop::Unheard)
     }
+}
+
+/// Reads the log of an actor, which bears `mark`. One that its deployment left out and nobody has
+/// checked since is judged by the code that served it before, and what the new code makes of it is
+/// told as that: its log is not to blame.
+async fn examine(
+    env: &Arc<Env>,
+    laws: &Laws<'_>,
+    active: Option<&Arc<Realm>>,
+    actor: &Address,
+    mark: Option<&Quarantine>,
+) -> Result<Examination, Failure> {
+    let unchecked = match active.filter(|_| mark.is_none()) {
+        Some(realm) => match &realm.rests {
+            Some(rests) => rests.look(env, realm, actor).await?,
+            None => None,
+        },
+        None => None,
+    };
+    let (realm, fails) = match &unchecked {
+        Some(unchecked) => (unchecked.old.as_ref(), unchecked.fails.as_ref()),
+        None => (active, None),
+    };
+    let newest = active.map_or(u64::MAX, |realm| realm.deployment);
+    let examiner = Examiner { env, laws, realm, newest, freshness: Freshness::Leader };
+    let mut found = examiner.examine(actor, mark, Vec::new()).await?;
+    if let Some(why) = fails.filter(|_| found.damages.is_empty()) {
+        found.findings.push(Finding::new(actor, None, UNCOVERED, why.clone()));
+    }
+    Ok(found)
 }
 
 /// Waits until an audit may begin; none if nobody listens any more.

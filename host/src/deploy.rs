@@ -28,7 +28,7 @@ use crate::{
     host::{Bundle, StartError},
     served::{Realm, Served},
     step::step,
-    store::{ActivateError, Deployment, Presence},
+    store::{ActivateError, Deployment, Presence, Reach},
     vm::{Behaviour, Component, Sandbox},
 };
 
@@ -203,6 +203,13 @@ fn read(bundle: &Bundle) -> Result<Arc<Model>, StartError> {
     Ok(Arc::new(model))
 }
 
+/// A replay at a start: both codes, and what came of it.
+struct Replayed {
+    old: Served,
+    new: Served,
+    report: Report,
+}
+
 /// What a bundle meets when a host starts with it.
 struct Starting<'a> {
     env: &'a Arc<Env>,
@@ -221,7 +228,8 @@ impl Starting<'_> {
         let mut history = registry.deployments(&context).await?;
         let Some(active) = history.last() else {
             refuse_scenarios(&candidate).await?;
-            let first = activate(env, registry, bundle, &candidate, 1, None, None).await?;
+            let reached = Reach::default();
+            let first = activate(env, registry, bundle, &candidate, 1, &reached, None).await?;
             return Ok(candidate.serve(env, first, None, &[], None));
         };
         let writers = registry.models(&history).await.map_err(LoadError::Away)?;
@@ -243,15 +251,18 @@ impl Starting<'_> {
         self.refuse_company(bundle, active).await?;
         refuse_scenarios(&candidate).await?;
         let number = active.number + 1;
-        let report = self.replay(&candidate, active, &history, &writers).await?;
+        let replayed = self.replay(&candidate, active, &history, &writers).await?;
         // Without a replay nobody is covered.
-        let rest = report.as_ref().map_or(Some(Rest::ALL), |report| report.rest);
+        let rest = replayed.as_ref().map_or(Some(Rest::ALL), |replayed| replayed.report.rest);
         // What the active code never took was not compared with it either.
         let rest = [rest, rests::rest(active)].into_iter().flatten().reduce(Rest::or);
         // Who came meanwhile may have stored what was not replayed.
         self.refuse_company(bundle, active).await?;
-        let next =
-            activate(env, registry, bundle, &candidate, number, report.as_ref(), rest).await?;
+        let reached = match &replayed {
+            Some(replayed) => self.replay_since(&candidate, active, replayed).await?,
+            None => Reach::default(),
+        };
+        let next = activate(env, registry, bundle, &candidate, number, &reached, rest).await?;
         history.push(next.clone());
         let rests = Rests::of(&next, &history, None, registry.sandbox);
         Ok(candidate.serve(env, next, None, &writers, rests))
@@ -274,7 +285,7 @@ impl Starting<'_> {
         active: &Deployment,
         history: &[Deployment],
         writers: &[Arc<Model>],
-    ) -> Result<Option<Report>, StartError> {
+    ) -> Result<Option<Replayed>, StartError> {
         let Self { env, registry, .. } = *self;
         let old = match registry.serve(env, active, None, history).await {
             Ok(old) => old,
@@ -291,7 +302,36 @@ impl Starting<'_> {
         let cancel = CancellationToken::new();
         let report = replay::run(env, &old, &new, &options, cancel, |_| ()).await;
         let report = report.map_err(|failure| StartError(failure.to_string()))?;
-        let verdict = gates::replay(&report, &old.model, &new.model, self.accept_state_changes);
+        let replayed = Replayed { old, new, report };
+        self.refuse_replayed(candidate, active, &replayed, &replayed.report)?;
+        Ok(Some(replayed))
+    }
+
+    /// The same for what others have written since; how far all of it reaches.
+    async fn replay_since(
+        &self,
+        candidate: &Candidate,
+        active: &Deployment,
+        replayed: &Replayed,
+    ) -> Result<Reach, StartError> {
+        let Replayed { old, new, report } = replayed;
+        let (options, cancel) = (replay::Options::default(), CancellationToken::new());
+        let since = replay::since(self.env, old, new, &report.reached, &options, cancel, |_| ());
+        let since = step!("deploy.since", since.await);
+        let since = since.map_err(|failure| StartError(failure.to_string()))?;
+        self.refuse_replayed(candidate, active, replayed, &since)?;
+        Ok(since.reached)
+    }
+
+    fn refuse_replayed(
+        &self,
+        candidate: &Candidate,
+        active: &Deployment,
+        replayed: &Replayed,
+        report: &Report,
+    ) -> Result<(), StartError> {
+        let (old, new) = (&replayed.old.model, &replayed.new.model);
+        let verdict = gates::replay(report, old, new, self.accept_state_changes);
         let lines = verdict.lines.join("\n");
         if verdict.outcome == gates::Outcome::Refused {
             return Err(StartError(format!(
@@ -300,7 +340,7 @@ impl Starting<'_> {
             )));
         }
         tracing::info!(context = %active.context, "replayed: {lines}");
-        Ok(Some(report))
+        Ok(())
     }
 }
 
@@ -338,10 +378,9 @@ async fn activate(
     bundle: &Bundle,
     candidate: &Candidate,
     number: u64,
-    report: Option<&Report>,
+    reached: &Reach,
     rest: Option<Rest>,
 ) -> Result<Deployment, StartError> {
-    let reached = report.map(|report| report.reached.0.iter().map(|at| at.0).collect());
     registry.put(bundle).await.map_err(LoadError::Away)?;
     let deployment = Deployment {
         number,
@@ -354,7 +393,7 @@ async fn activate(
         origin: bundle.file.clone(),
         again: None,
         forced: BTreeSet::new(),
-        replayed: reached.unwrap_or_default(),
+        replayed: reached.0.iter().map(|at| at.0).collect(),
         rest: rest.map(|rest| rest.to_string()),
     };
     match step!("deploy.activate", env.store.activate(&deployment).await) {

@@ -127,7 +127,8 @@ fn fit(realm: &Realm, name: &str, fields: &RawValue) -> Result<Fitting, Failure>
         let detail = format!("the fields of command `{name}` do not fit the model: {error}");
         Failure::new(Code::Invalid, detail)
     })?;
-    let digest = Digest::of(canonical_of(plan, json, &fields).unwrap_or_default());
+    let canonical = canonical_of(plan, commands.has_defaults(case), json, &fields);
+    let digest = Digest::of(canonical.unwrap_or_default());
     Ok(Fitting { name: name.clone(), case: PackedCase { case, fields }, digest })
 }
 

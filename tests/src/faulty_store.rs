@@ -73,6 +73,9 @@ pub struct FaultyStore {
     /// Records from this position on are not shown; 0 = all are.
     forgotten_from: AtomicU64,
     appends: AtomicU64,
+    /// Whose next question for a head waits for ever, until it is asked; and those that wait.
+    held_head: Mutex<Option<Address>>,
+    heads: AtomicU64,
     /// Records that are shown otherwise than they are.
     altered: Mutex<HashMap<Position, Bytes>>,
     /// A record that only the proof shows; 0 = all show all.
@@ -83,6 +86,8 @@ pub struct FaultyStore {
     reads: AtomicU64,
     /// What others append behind the next reads.
     late: Mutex<VecDeque<Option<Append>>>,
+    /// What others append behind the beginning of the next scan.
+    behind_scan: Mutex<Option<Append>>,
     /// What happens to calls from the next closing on.
     behind_closing: Mutex<Vec<(Call, CallFault)>>,
     /// What happens to the next of these calls.
@@ -102,11 +107,14 @@ impl FaultyStore {
             gate: Semaphore::new(OPEN),
             forgotten_from: AtomicU64::new(0),
             appends: AtomicU64::new(0),
+            held_head: Mutex::default(),
+            heads: AtomicU64::new(0),
             altered: Mutex::default(),
             hole: AtomicU64::new(0),
             hole_reads: AtomicU64::new(u64::MAX),
             reads: AtomicU64::new(u64::MAX),
             late: Mutex::default(),
+            behind_scan: Mutex::default(),
             behind_closing: Mutex::default(),
             calls: Mutex::default(),
         })
@@ -125,6 +133,17 @@ impl FaultyStore {
     /// Appends go on.
     pub fn release_appends(&self) {
         self.gate.add_permits(OPEN);
+    }
+
+    /// The next question for the head of `actor` is never answered.
+    pub fn hold_next_head(&self, actor: &Address) {
+        let mut held = self.held_head.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(actor.clone());
+    }
+
+    /// How many questions for heads are never answered.
+    pub fn held_heads(&self) -> u64 {
+        self.heads.load(Ordering::SeqCst)
     }
 
     /// How many appends have arrived.
@@ -162,6 +181,11 @@ impl FaultyStore {
     /// Behind each of the next reads, one after the other, others append this.
     pub fn append_behind_reads(&self, appends: Vec<Option<Append>>) {
         *self.late.lock().unwrap_or_else(PoisonError::into_inner) = appends.into();
+    }
+
+    /// Behind the beginning of the next scan, which does not see it, others append this.
+    pub fn append_behind_scan(&self, append: Append) {
+        *self.behind_scan.lock().unwrap_or_else(PoisonError::into_inner) = Some(append);
     }
 
     /// From the next closing on, itself included, this happens to these calls, one after the other.
@@ -272,6 +296,14 @@ impl EventStore for FaultyStore {
     }
 
     async fn head(&self, actor: &Address) -> Result<Position, StoreError> {
+        let held = {
+            let mut held = self.held_head.lock().unwrap_or_else(PoisonError::into_inner);
+            held.take_if(|held| held == actor).is_some()
+        };
+        if held {
+            self.heads.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
         let head = self.inner.head(actor).await?;
         Ok(if self.is_forgotten(head) { Position(0) } else { head })
     }
@@ -315,7 +347,13 @@ impl EventStore for FaultyStore {
     }
 
     async fn scan(&self, context: &str, from: &Reach) -> Result<Scan, FeedError> {
-        self.inner.scan(context, from).await
+        let scan = self.inner.scan(context, from).await?;
+        let late = self.behind_scan.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(append) = late {
+            let appended = self.inner.append(append).await;
+            appended.map_err(|error| StoreError(error.to_string()))?;
+        }
+        Ok(scan)
     }
 
     async fn put_blob(&self, bytes: Bytes) -> Result<Digest, StoreError> {

@@ -17,8 +17,8 @@ use crate::{
     failure::{Code, Failure},
     json::{Packed, PackedCase},
     record::{
-        Chain, Damage, FORMAT, Place, Position, Record, Repair, Repairs, Skip, Skipped, Stored,
-        parse,
+        Chain, Damage, FORMAT, Kind, Place, Position, Record, Repair, Repairs, Skip, Skipped,
+        Stored, parse,
     },
     served::Realm,
     snapshot,
@@ -46,6 +46,8 @@ pub struct Examiner<'a> {
     pub(super) laws: &'a Laws<'a>,
     /// What folds the actor; none if it cannot be run.
     pub(super) realm: Option<&'a Arc<Realm>>,
+    /// The newest deployment that this host knows: a record of a newer one is not to be judged.
+    pub(super) newest: u64,
     /// Whom the records are asked of.
     pub(super) freshness: Freshness,
 }
@@ -375,16 +377,18 @@ impl Examiner<'_> {
     ) -> Result<Result<(), Damage>, Failure> {
         walk.events += record.event_count();
         let position = Some(stored.position);
-        if let Some(realm) = self.realm.filter(|realm| record.deployment > realm.deployment) {
-            let reason = format!(
-                "deployment {} wrote it, and the newest is deployment {}",
-                record.deployment, realm.deployment
-            );
+        if record.deployment > self.newest {
+            let (wrote, newest) = (record.deployment, self.newest);
+            let reason =
+                format!("deployment {wrote} wrote it, and the newest is deployment {newest}");
             walk.newer.get_or_insert_with(|| format!("at position {}, {reason}", stored.position));
             walk.findings.push(Finding::new(actor, position, "deployment", reason));
+        }
+        // What newer code wrote is not to be read with older one; a repair holds no events.
+        let decided = record.kind == Kind::Turns;
+        if decided && self.realm.is_some_and(|realm| record.deployment > realm.deployment) {
             *folding = None;
         }
-        // What newer code wrote is not to be read with older one.
         if let Some(realm) = self.realm.filter(|realm| record.deployment <= realm.deployment) {
             let (mut events, at) = (Vec::new(), stored.position);
             let mut own = realm.behaviour.guest(actor);

@@ -80,7 +80,9 @@ pub async fn release(
 async fn work(env: &Arc<Env>, realm: &Arc<Realm>, order: &Order) -> Result<Released, Failure> {
     let actor = &order.actor;
     let laws = Laws::new(env);
-    let examiner = Examiner { env, laws: &laws, realm: Some(realm), freshness: Freshness::Proof };
+    let newest = realm.deployment;
+    let freshness = Freshness::Proof;
+    let examiner = Examiner { env, laws: &laws, realm: Some(realm), newest, freshness };
     let desk = Desk { env, realm, examiner, order };
     desk.is_newest().await?;
     let stored = env.ask("quarantined", patience(), env.store.quarantined(actor)).await?;

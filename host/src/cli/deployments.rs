@@ -64,10 +64,10 @@ fn uncovered_lines(context: &str, told: &Uncovered) -> Vec<String> {
         (share * 100.0).ceil()
     );
     let state = if *covered {
-        "all were since, in this host: nothing differs".to_owned()
+        "this host has replayed all of them since: nothing fails".to_owned()
     } else {
         format!(
-            "each is checked before its first command; in this host {checked} were as they woke, {failed} fail and are not served, {differing} have another state"
+            "each is checked before its first command; in this host, since it started, {checked} were, {failed} fail and are not served, {differing} have another state"
         )
     };
     let failures = told.failures.iter().map(|failure| format!("  not served: {failure}"));

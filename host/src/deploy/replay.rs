@@ -244,7 +244,7 @@ pub async fn one(
 }
 
 /// The same where only the aggregate of `actor` is at hand; `old` is none if the former model does
-/// not have it.
+/// not have it. `keeps`: whether its snapshot is written.
 ///
 /// # Errors
 /// As [`one`].
@@ -253,11 +253,13 @@ pub async fn one_of(
     old: Option<Arc<Realm>>,
     new: &Arc<Realm>,
     actor: &Address,
+    keeps: bool,
     cancel: CancellationToken,
 ) -> Result<Verdict, Failure> {
     env.refuse_quarantined(actor)?;
+    let options = Options { snapshots: keeps, ..Options::default() };
     let pair = (new.aggregate.clone(), Codes { old, new: Some(new.clone()) });
-    let ground = Ground::of(env, &new.context, [pair], &Options::default(), cancel);
+    let ground = Ground::of(env, &new.context, [pair], &options, cancel);
     alone(ground, actor).await
 }
 

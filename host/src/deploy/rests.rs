@@ -91,6 +91,27 @@ struct Found {
     running: HashMap<Address, Running>,
 }
 
+/// The code that served an actor before the active one.
+enum Before {
+    /// This. None: the former model has no such aggregate.
+    Code(Option<Arc<Realm>>),
+    /// The active code covered it, or has decided it.
+    Checked,
+    /// Nothing of it can be read; waking it will find why.
+    Unknown,
+    /// That of this deployment, which this host cannot run, and why.
+    Unfit(u64, String),
+}
+
+/// An actor that is still to be checked before it is served.
+#[derive(Debug)]
+pub struct Unchecked {
+    /// The code that last could serve it; none if the former model has no such aggregate.
+    pub old: Option<Arc<Realm>>,
+    /// What its callers are told if the active code fails where that one does not.
+    pub fails: Option<String>,
+}
+
 /// Ends with a check, however that ends.
 struct Ended<'a>(&'a Rests, &'a Address);
 
@@ -102,7 +123,8 @@ impl Drop for Ended<'_> {
 
 type Running = Shared<BoxFuture<'static, Result<(), Failure>>>;
 
-/// What became of actors that were not covered before their deployment, in one host.
+/// What became of actors that were not covered before their deployment, in one host since it
+/// started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Uncovered {
     /// The deployment.
@@ -111,7 +133,7 @@ pub struct Uncovered {
     pub share: f64,
     /// Whether all of them were replayed here since, and passed.
     pub covered: bool,
-    /// Actors that were checked as they woke.
+    /// Actors that were checked, as they woke or because they were awake.
     pub checked: u64,
     /// Actors that the code cannot take, up to 10,000: they are not served.
     pub failed: u64,
@@ -179,8 +201,8 @@ impl Rests {
         !found.covered && self.rest.holds(actor) && !found.passed.contains(&place(actor))
     }
 
-    /// Checks an actor of the rest, unless its newest record was decided by the active code or it
-    /// was checked here before.
+    /// Checks an actor of the rest, unless it was checked here before or its newest record was
+    /// decided by the active code.
     ///
     /// # Errors
     /// `component-fault` if the code cannot take its past, `unavailable` if that is not known before
@@ -194,6 +216,9 @@ impl Rests {
     ) -> Result<(), Failure> {
         let running = {
             let mut found = self.found();
+            if found.covered || found.passed.contains(&place(actor)) {
+                return Ok(());
+            }
             match found.failed.get(actor) {
                 Some((era, failed)) if *era == env.era(actor) => {
                     return Err(self.refused(realm, actor, failed));
@@ -223,14 +248,19 @@ impl Rests {
                 running
             })
         };
-        let ended = tokio::time::timeout_at(deadline.into(), running);
-        step!("rests.check", ended.await).unwrap_or_else(|_| {
-            let detail = format!(
-                "{actor}: its past was not replayed before deployment {} became active and is being checked now, which takes longer than this request may; nothing was stored, try again in a moment",
-                self.active.number
-            );
-            Err(Failure::new(Code::Unavailable, detail).for_actor(actor))
-        })
+        let ended = self.over.run_until_cancelled(running);
+        let ended = tokio::time::timeout_at(deadline.into(), ended);
+        match step!("rests.check", ended.await) {
+            Ok(Some(checked)) => checked,
+            Ok(None) => overtaken(actor),
+            Err(_) => {
+                let detail = format!(
+                    "{actor}: its past was not replayed before deployment {} became active and is being checked now, which takes longer than this request may; nothing was stored, try again in a moment",
+                    self.active.number
+                );
+                Err(Failure::new(Code::Unavailable, detail).for_actor(actor))
+            }
+        }
     }
 
     async fn examine(
@@ -240,32 +270,21 @@ impl Rests {
         actor: &Address,
     ) -> Result<(), Failure> {
         let turn = self.over.run_until_cancelled(self.at_once.acquire());
-        let Some(_turn) = step!("rests.turn", turn.await) else {
-            let detail =
-                format!("{actor}: another deployment serves it now; nothing was stored, try again");
-            return Err(Failure::new(Code::Unavailable, detail).for_actor(actor));
-        };
-        let Some(newest) = newest(env, actor).await? else { return Ok(()) };
-        let Some(before) = before(&self.history, actor, newest) else {
-            self.passed(actor);
-            return Ok(());
-        };
-        let old = match self.code(env, before).await {
-            Ok(old) => old,
-            Err(LoadError::Away(error)) => {
-                let detail = format!(
-                    "{actor}: the store cannot answer: {error}; nothing was stored, try again"
-                );
-                return Err(Failure::new(Code::Unavailable, detail).for_actor(actor));
+        let Some(_turn) = step!("rests.turn", turn.await) else { return overtaken(actor) };
+        let old = match self.before(env, realm, actor).await? {
+            Before::Code(old) => old,
+            Before::Checked => {
+                self.passed(actor);
+                return Ok(());
             }
-            Err(LoadError::Unfit(why)) => {
-                tracing::error!(%actor, deployment = before.number, %why, "its past cannot be compared: this host cannot run the code that served it before");
+            Before::Unknown => return Ok(()),
+            Before::Unfit(number, why) => {
+                tracing::error!(%actor, deployment = number, %why, "its past cannot be compared: this host cannot run the code that served it before");
                 self.passed(actor);
                 return Ok(());
             }
         };
-        let old = old.realms.get(realm.aggregate.as_str()).cloned();
-        let one = replay::one_of(env, old, realm, actor, self.over.clone());
+        let one = replay::one_of(env, old, realm, actor, true, self.over.clone());
         let verdict = match step!("rests.one", one.await) {
             // Damage is found, and marked, by waking it.
             Err(failure) if failure.code == Code::Quarantined => return Ok(()),
@@ -287,6 +306,55 @@ impl Rests {
                 self.note(actor, None, false);
                 Ok(())
             }
+        }
+    }
+
+    /// The code that last could serve `actor`, if it must be compared with `realm`.
+    ///
+    /// # Errors
+    /// `unavailable` if the store does not answer.
+    async fn before(&self, env: &Env, realm: &Realm, actor: &Address) -> Result<Before, Failure> {
+        let Some(newest) = newest(env, actor).await? else { return Ok(Before::Unknown) };
+        let Some(before) = before(&self.history, actor, newest) else { return Ok(Before::Checked) };
+        match self.code(env, before).await {
+            Ok(old) => Ok(Before::Code(old.realms.get(realm.aggregate.as_str()).cloned())),
+            Err(LoadError::Unfit(why)) => Ok(Before::Unfit(before.number, why)),
+            Err(LoadError::Away(error)) => {
+                let detail = format!(
+                    "{actor}: the store cannot answer: {error}; nothing was stored, try again"
+                );
+                Err(Failure::new(Code::Unavailable, detail).for_actor(actor))
+            }
+        }
+    }
+
+    /// What is known of `actor` without serving it, if it is still to be checked before it is
+    /// served: the code that its past is to be judged by, and what the active code makes of it.
+    /// Nothing is written or remembered. None if the active code is the judge.
+    ///
+    /// # Errors
+    /// As [`Self::check`], but what the active code cannot take.
+    pub async fn look(
+        &self,
+        env: &Arc<Env>,
+        realm: &Arc<Realm>,
+        actor: &Address,
+    ) -> Result<Option<Unchecked>, Failure> {
+        if !self.hold(actor) {
+            return Ok(None);
+        }
+        let Before::Code(old) = self.before(env, realm, actor).await? else { return Ok(None) };
+        // Whoever reads everything goes on with what it began with, whatever is deployed meanwhile.
+        let cancel = CancellationToken::new();
+        let one = replay::one_of(env, old.clone(), realm, actor, false, cancel);
+        match step!("rests.look", one.await) {
+            Ok(Verdict::Fails(failed)) => {
+                let why = self.refused(realm, actor, &failed).detail;
+                Ok(Some(Unchecked { old, fails: Some(why) }))
+            }
+            // Whoever reads its log finds the damage.
+            Err(failure) if failure.code != Code::Quarantined => Err(failure),
+            Ok(_) | Err(_) => Ok(Some(Unchecked { old, fails: None })),
         }
     }
 
@@ -376,6 +444,13 @@ impl Rests {
     fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a check ends with when it does not matter any more.
+fn overtaken(actor: &Address) -> Result<(), Failure> {
+    let detail =
+        format!("{actor}: another deployment serves it now; nothing was stored, try again");
+    Err(Failure::new(Code::Unavailable, detail).for_actor(actor))
 }
 
 impl Found {

@@ -189,12 +189,15 @@ impl Host {
         match self.prepare(deployment, former.clone(), history).await?.map(Arc::new) {
             Ok(next) => {
                 let compiled = begun.elapsed();
-                if let Some(former) = &former {
-                    ahead::fold(env, former, &next).await;
-                }
+                let left = match &former {
+                    Some(former) => ahead::fold(env, former, &next).await,
+                    None => Vec::new(),
+                };
                 self.install(next).await;
                 tracing::info!(%context, number, ?compiled, took = ?begun.elapsed(), "serves a new deployment");
                 tokio::spawn(retry_quarantined(self.clone(), context.clone()));
+                let env = env.clone();
+                tokio::spawn(async move { ahead::check(&env, left).await });
             }
             Err(LoadError::Away(error)) => return Err(error),
             Err(LoadError::Unfit(why)) => self.give_up(deployment, &why),
@@ -231,7 +234,6 @@ impl Host {
             contexts.unable.remove(&context);
             contexts.closed.remove(&context);
             if let Some(former) = contexts.served.insert(context, next.clone()) {
-                former.rests.iter().for_each(Rests::retire);
                 for (name, realm) in &former.realms {
                     match next.realms.get(name) {
                         Some(next) => realm.succeed(next.clone()),
@@ -244,6 +246,8 @@ impl Host {
                         ),
                     }
                 }
+                // Behind that: whoever waits for a check looks what serves now when it ends.
+                former.rests.iter().for_each(Rests::retire);
             }
         }
         for realm in next.realms.values() {

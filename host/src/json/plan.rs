@@ -74,6 +74,8 @@ pub struct Cases {
     pub cases: Vec<(Arc<str>, Plan)>,
     /// The name each had before.
     pub was: Vec<Option<Arc<str>>>,
+    /// Whether a field somewhere in each has a default.
+    pub defaults: Vec<bool>,
 }
 
 impl Cases {
@@ -82,6 +84,12 @@ impl Cases {
     pub fn index_of(&self, name: &str) -> Option<usize> {
         let now = self.cases.iter().position(|(case, _)| **case == *name);
         now.or_else(|| self.was.iter().position(|was| was.as_deref() == Some(name)))
+    }
+
+    /// Whether a field somewhere in a case has a default.
+    #[must_use]
+    pub fn has_defaults(&self, case: usize) -> bool {
+        self.defaults.get(case).copied().unwrap_or(true)
     }
 
     /// Name and shape of a case.
@@ -150,7 +158,7 @@ impl Plan {
 }
 
 impl Plan {
-    /// Whether a field somewhere in it has a default.
+    /// Whether a field somewhere in it has a default. Looks through all of it.
     pub(super) fn has_defaults(&self) -> bool {
         match self {
             Self::List(inner) | Self::Option(inner) => inner.has_defaults(),
@@ -184,9 +192,11 @@ impl<'m> Planner<'m> {
         &mut self,
         cases: impl Iterator<Item = (&'a String, Option<&'a str>, &'a [model::Field])>,
     ) -> Cases {
-        let mut all = Cases { cases: Vec::new(), was: Vec::new() };
+        let mut all = Cases { cases: Vec::new(), was: Vec::new(), defaults: Vec::new() };
         for (name, was, fields) in cases {
-            all.cases.push((name.as_str().into(), self.record(fields)));
+            let plan = self.record(fields);
+            all.defaults.push(plan.has_defaults());
+            all.cases.push((name.as_str().into(), plan));
             all.was.push(was.map(Arc::from));
         }
         all

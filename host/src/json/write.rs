@@ -36,11 +36,11 @@ pub fn canonical(plan: &Plan, json: &[u8]) -> Option<String> {
     Some(text(plan, &value, true))
 }
 
-/// The same of what was read as `value`: where nothing has a default, that tells already what was
-/// left out, and `json` need not be read again.
+/// The same of what was read as `value`. `defaults`: whether a field somewhere in `plan` has one; where
+/// none has, the value tells already what was left out, and `json` need not be read again.
 #[must_use]
-pub fn canonical_of(plan: &Plan, json: &[u8], value: &Packed) -> Option<String> {
-    if plan.has_defaults() { canonical(plan, json) } else { Some(text(plan, value, true)) }
+pub fn canonical_of(plan: &Plan, defaults: bool, json: &[u8], value: &Packed) -> Option<String> {
+    if defaults { canonical(plan, json) } else { Some(text(plan, value, true)) }
 }
 
 fn text(plan: &Plan, value: &Packed, sparse: bool) -> String {

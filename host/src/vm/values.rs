@@ -301,6 +301,7 @@ mod tests {
                 ("paid".into(), Plan::Record(Arc::new([field("n", Plan::U8)]))),
             ],
             was: vec![None, None],
+            defaults: vec![false, false],
         };
         let closed = PackedCase { case: 0, fields: Packed::default() };
         let value = unpack_case(&cases, &closed).unwrap();

@@ -11,6 +11,7 @@ mod deaths_apart;
 pub mod kit;
 pub mod load;
 mod refused;
+mod rests;
 mod runtime_traps;
 mod story;
 mod unable;

@@ -10,7 +10,7 @@ use crate::{
     address::Address,
     json::{Packed, PackedCase, write},
     ledger::Ledger,
-    record::{Chain, Damage, Position, Record, Repairs, Stored},
+    record::{Chain, Damage, Kind, Position, Record, Repairs, Stored},
     served::Realm,
     snapshot,
     store::Snapshot,
@@ -180,7 +180,9 @@ impl Flight {
         let accepted = self.chain.accept(stored).map_err(Hurdle::Damage)?;
         let Some(record) = accepted else { return Ok(None) };
         let served = codes.old.as_ref().or(codes.new.as_ref());
-        if served.is_some_and(|realm| record.deployment > realm.deployment) {
+        // A repair holds no events: whatever was deployed when it was written, it is to be obeyed.
+        let decided = record.kind == Kind::Turns;
+        if decided && served.is_some_and(|realm| record.deployment > realm.deployment) {
             return Err(Hurdle::Newer(record.deployment));
         }
         let window = codes.new.as_ref().map_or(0, |realm| realm.runtime.dedupe as usize);

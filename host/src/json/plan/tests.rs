@@ -84,21 +84,25 @@ fn defaults_become_bytes() {
 
 #[test]
 fn events_are_known_by_their_former_names_too() {
-    let event = |was: Option<&str>| Event {
+    let event = |was: Option<&str>, fields| Event {
         at: Location::default(),
         about: None,
         was: was.map(str::to_owned),
-        fields: Vec::new(),
+        fields,
     };
+    let counted = vec![defaulted("times", Type::U64, json!(1))];
     let aggregate = Aggregate {
         at: Location::default(),
         name: "account".to_owned(),
         about: None,
         state: vec![field("open", Type::Bool)],
         commands: IndexMap::new(),
-        events: [("paid-in", event(Some("deposited"))), ("opened", event(None))]
-            .map(|(name, event)| (name.to_owned(), event))
-            .into(),
+        events: [
+            ("paid-in", event(Some("deposited"), Vec::new())),
+            ("opened", event(None, counted)),
+        ]
+        .map(|(name, event)| (name.to_owned(), event))
+        .into(),
         rejections: IndexMap::new(),
         upcasts: IndexMap::new(),
         runtime: Runtime::default(),
@@ -110,5 +114,6 @@ fn events_are_known_by_their_former_names_too() {
     assert_eq!(plans.events.index_of("closed"), None);
     assert_eq!(plans.events.get(1).map(|(name, _)| &**name), Some("opened"));
     assert!(plans.events.get(2).is_none());
+    assert!(!plans.events.has_defaults(0) && plans.events.has_defaults(1));
     assert!(matches!(plans.state, Plan::Record(_)));
 }

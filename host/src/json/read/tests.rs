@@ -358,7 +358,7 @@ proptest! {
         prop_assert_eq!(&Reader::Log.read(&plan, written.get().as_bytes()).unwrap(), &packed);
 
         let digested = canonical(&plan, first.as_bytes()).unwrap();
-        let of = canonical_of(&plan, first.as_bytes(), &packed);
+        let of = canonical_of(&plan, plan.has_defaults(), first.as_bytes(), &packed);
         prop_assert_eq!(of.as_ref(), Some(&digested));
         let same = canonical(&plan, second.as_bytes());
         prop_assert_eq!(same.as_ref(), Some(&digested), "{} and {}", first, second);

@@ -1,7 +1,10 @@
 //! A host that is started with a new model: it passes the gates of a deploy, or nothing changes.
 
-use aether::deploy::replay::sample::Rest;
-use aether_tests::host_process::{HostOptions, HostProcess};
+use aether::{deploy::replay::sample::Rest, store::EventStore as _};
+use aether_tests::{
+    host_process::{HostOptions, HostProcess},
+    in_process,
+};
 use serde_json::json;
 
 use super::kit::{aether, rollouts};
@@ -70,4 +73,23 @@ fn what_was_not_replayed_at_start_is_checked_when_it_wakes() {
     assert_eq!(sell(&host, POISON, "tea"), 500);
     assert_eq!(sell(&host, "shop/till/tea-1", "tea"), 200);
     aether(&host, &["deployments"]).expect(0, &["not served: shop/till/poison at version 1: trap"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_write_while_a_start_replays_is_replayed_too() {
+    let store = in_process::faulty_store().await.unwrap();
+    let host = in_process::start(store.clone(), &kit::first()).await.unwrap();
+    let first = host.deployments().remove(0);
+    in_process::send(&host, "shop/till/tea", "sell", json!({"item": "tea", "count": 1}))
+        .await
+        .unwrap();
+    drop(host);
+    let ground = kit::Ground::on(store.clone());
+    let mut late = kit::Log::new(&ground, &kit::till("late"), first.model);
+    store.append_behind_scan(late.next(&[("sold", json!({"item": "poison", "count": 1}))]));
+    let refused = in_process::start(store.clone(), &kit::second()).await.unwrap_err().to_string();
+    for word in ["not deployed over deployment 1", "shop/till/late", "nothing was changed"] {
+        assert!(refused.contains(word), "`{word}` is not said: {refused}");
+    }
+    assert_eq!(store.deployments("shop").await.unwrap(), [first]);
 }

@@ -7,10 +7,13 @@ use aether::{
     clock,
     deploy::replay::sample::{Rest, place},
 };
-use aether_tests::{host_process::HostProcess, nats_server::NatsServer};
+use aether_tests::{
+    host_process::{HostProcess, run_cli},
+    nats_server::NatsServer,
+};
 use serde_json::{Value, json};
 
-use super::kit::{SOON, aether, deploy_file, rollouts};
+use super::kit::{Ended, SOON, aether, deploy_file, rollouts};
 use crate::{
     crash_points::place::{Kind, Place},
     replay::kit,
@@ -119,6 +122,7 @@ fn checked_everywhere(kind: Kind<'_>) {
         await_served(host, 2);
         refuses(host, POISON, "at its version 1 where the code before did not: trap: ");
     }
+    uncovered_are(&audited(aether(&hosts[0], &["audit", "--json"])), &[POISON]);
     for host in &mut hosts {
         host.kill().unwrap();
         host.restart().unwrap();
@@ -165,6 +169,54 @@ fn an_uncovered_actor_that_cannot_be_read_is_not_quarantined() {
     hosts[0].kill().unwrap();
     hosts[0].restart().unwrap();
     refuses(&hosts[0], WIDE, "where the code before did not: undecodable: ");
+    // The log is not to blame, whoever reads it.
+    uncovered_are(&audited(aether(&hosts[0], &["audit", "--json"])), &[POISON, WIDE]);
+    hosts[0].terminate().unwrap();
+    let options = hosts[0].options();
+    let data = options.data_folder().unwrap();
+    let arguments = ["audit", "--json", "--data", data.to_str().unwrap()];
+    let stopped = run_cli(options.folder(), arguments).unwrap();
+    uncovered_are(&audited(stopped.into()), &[POISON, WIDE]);
+}
+
+/// What an audit found.
+#[track_caller]
+fn audited(ended: Ended) -> Vec<Value> {
+    ended.expect(1, &[]);
+    let lines = ended.said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter_map(|line| line.get("finding").cloned()).collect()
+}
+
+/// The findings are these actors, whom new code cannot take.
+#[track_caller]
+fn uncovered_are(findings: &[Value], actors: &[&str]) {
+    let mut found: Vec<_> = findings.iter().map(|it| it["actor"].as_str().unwrap()).collect();
+    found.sort_unstable();
+    assert_eq!(found, actors, "{findings:#?}");
+    for finding in findings {
+        assert_eq!(finding["kind"], "uncovered", "{finding}");
+        assert!(finding["reason"].as_str().unwrap().contains("its log is whole"), "{finding}");
+    }
+}
+
+/// Who is awake need not wait for its check at its next command.
+#[test]
+fn those_that_are_awake_are_checked_when_the_deployment_becomes_active() {
+    let hosts = hosts(Kind::Embedded, "awake");
+    fill(&hosts[0]);
+    deployed(&hosts[0], kit::second(), &[]);
+    let until = clock::now() + SOON;
+    loop {
+        let told = rollouts(&hosts[0])["uncovered"]["shop"].clone();
+        // Nobody was asked anything: the tills of `fill` are awake.
+        if told["checked"].as_u64() >= Some(3) && told["failed"] == 1 {
+            assert_eq!(told["differ"], json!([LOUD]), "{told}");
+            break;
+        }
+        assert!(clock::now() < until, "they are not checked: {told}");
+        thread::sleep(PAUSE);
+    }
+    refuses(&hosts[0], POISON, "at its version 1 where the code before did not: trap: ");
 }
 
 /// A deployment that changes nothing for it does not make an actor covered: it was compared with

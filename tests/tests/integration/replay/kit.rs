@@ -11,7 +11,10 @@ use aether::{
         replay::{self, Options, Progress, report::Report},
     },
     env::Env,
-    record::{Chain, CommandMeta, EventData, FORMAT, Kind, Position, Record, Stored, Turn},
+    record::{
+        Chain, CommandMeta, EventData, FORMAT, Kind, Position, Record, Repair, Skip, Skipped,
+        Stored, Turn,
+    },
     served::{Realm, Served},
     store::{Append, Deployment, EventStore, Freshness, embedded::EmbeddedStore},
     vm::{Sandbox, SandboxConfig},
@@ -191,12 +194,14 @@ pub struct Log {
     chain: Chain,
     at: u64,
     model: Digest,
+    /// The deployment that is said to decide.
+    pub deployment: u64,
 }
 
 impl Log {
     pub fn new(ground: &Ground, actor: &Address, model: Digest) -> Self {
         let (store, chain) = (ground.env.store.clone(), Chain::start(actor));
-        Self { store, actor: actor.clone(), chain, at: 1000, model }
+        Self { store, actor: actor.clone(), chain, at: 1000, model, deployment: 1 }
     }
 
     /// The log of an actor that has one.
@@ -216,6 +221,12 @@ impl Log {
 
     /// Appends one record with these events.
     pub async fn write(&mut self, events: &[(&str, Value)]) -> Position {
+        let next = self.next(events);
+        self.put(next).await
+    }
+
+    /// The same, not appended yet.
+    pub fn next(&mut self, events: &[(&str, Value)]) -> Append {
         let event = |(name, data): &(&str, Value)| EventData {
             name: (*name).to_owned(),
             data: RawValue::from_string(data.to_string()).unwrap(),
@@ -232,32 +243,55 @@ impl Log {
             causation: None,
             seed: "7".to_owned(),
         };
-        let record = Record {
+        let turns = vec![Turn { command, events: events.iter().map(event).collect() }];
+        let record = Record { turns, ..self.record(Kind::Turns) };
+        self.of(record.encode().unwrap(), first, events.len() as u64)
+    }
+
+    /// Appends a repair, which skips a record that was never there.
+    pub async fn repair(&mut self) -> Position {
+        let skipped = vec![Skipped { position: None, digest: Some(Digest::of("lost")) }];
+        let skips = vec![Skip { after: self.chain.place(), skipped, resumes: None }];
+        let repair = Repair { skips, reason: "a test".to_owned(), by: None, at: self.at };
+        let record = Record { repair: Some(repair), ..self.record(Kind::Repair) };
+        self.append(record.encode().unwrap(), record.first, 0).await
+    }
+
+    fn record(&self, kind: Kind) -> Record {
+        Record {
             format: FORMAT,
-            kind: Kind::Turns,
+            kind,
             actor: self.actor.to_string(),
-            first,
+            first: self.chain.version + 1,
             prev: self.chain.digest,
-            deployment: 1,
+            deployment: self.deployment,
             model: self.model,
             component: Digest::of("component"),
-            turns: vec![Turn { command, events: events.iter().map(event).collect() }],
+            turns: Vec::new(),
             repair: None,
-        };
-        self.append(record.encode().unwrap(), first, events.len() as u64).await
+        }
     }
 
     /// Appends any bytes as a record of so many events.
     pub async fn append(&mut self, bytes: bytes::Bytes, first: u64, events: u64) -> Position {
-        let append = Append {
+        let append = self.of(bytes, first, events);
+        self.put(append).await
+    }
+
+    fn of(&self, bytes: bytes::Bytes, first: u64, events: u64) -> Append {
+        Append {
             actor: self.actor.clone(),
             expected: self.chain.position,
             first,
             events,
             command_ids: Vec::new(),
-            bytes: bytes.clone(),
+            bytes,
             deadline: clock::now() + in_process::PATIENCE,
-        };
+        }
+    }
+
+    async fn put(&mut self, append: Append) -> Position {
+        let bytes = append.bytes.clone();
         let position = self.store.append(append).await.unwrap();
         let _ = self.chain.accept(&Stored { position, bytes });
         position
