@@ -12,6 +12,7 @@ GUEST_OUT := target/$(GUEST_TARGET)/guest
 # What `aether bench` runs is in git beside its source, for it is in every binary.
 BENCH_GUEST := host/bench
 BENCH_OUT := target/bench
+BENCH_LANGUAGES_OUT := target/bench-languages
 # What the host is measured beside where npm and crates.io can be reached, and nowhere else.
 RESTATE := target/restate
 RESTATE_SERVER := 1.7.12
@@ -39,7 +40,7 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-co
 , := ,
 say = @printf '==> %s\n' $(1)
 
-.PHONY: help run test languages hot faults faults-long faults-neighbours attack replay-rate bench bench-docs bench-check bench-guest fuzz check guests rust-guests tools wasm-targets clean
+.PHONY: help run test languages hot faults faults-long faults-neighbours attack replay-rate bench bench-docs bench-languages bench-languages-docs bench-check bench-guest fuzz check guests rust-guests tools wasm-targets clean
 
 help: ## Show this list
 	@printf 'make TARGET, where TARGET is one of\n'
@@ -129,6 +130,15 @@ $(RESTATE)/counter: $(BENCH_GUEST)/restate/src/main.rs $(BENCH_GUEST)/restate/Ca
 
 bench-docs: ## Put the tables and charts of the last run into docs/benchmarks.md
 	@target/release/aether bench --out $(BENCH_OUT) --into docs/benchmarks.md
+
+bench-languages: guests ## Measure the example's account in each language (BENCH="--quick c" for a short look)
+	$(call say,"building what measures (release; minutes the first time)")
+	@cargo build --release -p aether-cost
+	$(call say,"measuring the account in all languages (minutes)")
+	@target/release/aether-cost languages --out $(BENCH_LANGUAGES_OUT) $(BENCH)
+
+bench-languages-docs: ## Put the table and the picture of the last run into docs/languages.md
+	@target/release/aether-cost languages --out $(BENCH_LANGUAGES_OUT) --into docs/languages.md
 
 bench-guest: wasm-targets ## Build the component that is measured anew; it is kept in git
 	@cargo build --profile guest --target $(GUEST_TARGET) -p bench

@@ -29,8 +29,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 pub use self::{
+    chart::{Frame, bars},
     goals::{Goal, Met},
-    report::{About, Figure, Report, Results, shown},
+    machine::this_machine,
+    measure::median,
+    report::{About, Figure, Report, Results, put_into, shown},
 };
 use self::{
     ground::{Ground, Skipped},

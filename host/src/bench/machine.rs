@@ -18,15 +18,24 @@ pub fn settings(ground: &Ground) -> Vec<(String, String)> {
         rounds.count,
         rounds.time.as_millis()
     );
-    let rows = [
-        ("aether", format!("{}, {}", env!("CARGO_PKG_VERSION"), profile())),
+    let own = [
         ("nats-server", ground.nats_about()),
         ("embedded store", store()),
+        ("file system", file_system(&ground.work)),
+        ("rounds", length),
+    ];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    this_machine().into_iter().chain(own).collect()
+}
+
+/// What every figure depends on, and how busy the machine is now.
+#[must_use]
+pub fn this_machine() -> Vec<(String, String)> {
+    let rows = [
+        ("aether", format!("{}, {}", env!("CARGO_PKG_VERSION"), profile())),
         ("processor", format!("{} cores, {}", cores(), processor())),
         ("memory", memory()),
         ("kernel", kernel()),
-        ("file system", file_system(&ground.work)),
-        ("rounds", length),
         ("load average at the end", load()),
     ];
     rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -6,7 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{chart, goals::Goal, measure::Series};
+use super::{
+    chart::{self, Frame},
+    goals::Goal,
+    measure::Series,
+};
 
 /// Where the table of a run begins in a document.
 const BEGIN: &str = "<!-- bench: begin -->";
@@ -143,22 +147,7 @@ impl Report {
     /// # Errors
     /// If it has no marks, or cannot be written.
     pub fn put_into(&self, path: &Path) -> Result<()> {
-        let shown = path.display();
-        let text = fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
-        let marks = text.split_once(BEGIN).zip(text.split_once(END));
-        let Some(((before, _), (_, after))) = marks else {
-            anyhow::bail!("{shown} has no lines `{BEGIN}` and `{END}` to put the tables between");
-        };
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).context("it has a name")?;
-        let folder = path.with_extension("");
-        fs::create_dir_all(&folder)?;
-        let mut charts = String::new();
-        for (name, svg) in self.charts() {
-            put(&folder.join(format!("{name}.svg")), &svg)?;
-            writeln!(charts, "![{name}]({stem}/{name}.svg)\n")?;
-        }
-        let inside = self.markdown();
-        put(path, &format!("{before}{BEGIN}\n\n{inside}\n{charts}{END}{after}"))
+        put_into(path, &self.markdown(), &self.charts())
     }
 
     /// Settings, goals, and a table for each benchmark.
@@ -208,11 +197,34 @@ impl Report {
     fn charts(&self) -> Vec<(String, String)> {
         let charts = self.about.iter().filter_map(|about| {
             let figures: Vec<_> = self.of(&about.name).collect();
-            let svg = chart::bars(&about.name, &figures)?;
+            let svg = chart::bars(&about.name, &figures, Frame::default())?;
             Some((about.name.clone(), svg))
         });
         charts.collect()
     }
+}
+
+/// Puts `text` between the marks of the document at `path`, and behind it `charts`, each with its
+/// name, which go into a folder of the document's name beside it.
+///
+/// # Errors
+/// If it has no marks, or cannot be written.
+pub fn put_into(path: &Path, text: &str, charts: &[(String, String)]) -> Result<()> {
+    let shown = path.display();
+    let all = fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
+    let marks = all.split_once(BEGIN).zip(all.split_once(END));
+    let Some(((before, _), (_, after))) = marks else {
+        anyhow::bail!("{shown} has no lines `{BEGIN}` and `{END}` to put the tables between");
+    };
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).context("it has a name")?;
+    let folder = path.with_extension("");
+    fs::create_dir_all(&folder)?;
+    let mut shown = String::new();
+    for (name, svg) in charts {
+        put(&folder.join(format!("{name}.svg")), svg)?;
+        writeln!(shown, "![{name}]({stem}/{name}.svg)\n")?;
+    }
+    put(path, &format!("{before}{BEGIN}\n\n{text}\n{shown}{END}{after}"))
 }
 
 /// The figures of one benchmark as a Markdown table.

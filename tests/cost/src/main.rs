@@ -5,7 +5,10 @@
 //! `check`: counts them with valgrind and compares with what is written down in `turn-instructions`
 //! (`make bench-check`). `awake N`: memory of an awake account without instance, with a full
 //! window of recent commands. `replay N`: N events through `evolve` in batches of 256, guest calls
-//! only. `wake N`: N new accounts up to their first state, instance included, no store.
+//! only. `wake N`: N new accounts up to their first state, instance included, no store. `languages`:
+//! the account in each language (`make bench-languages`).
+
+mod languages;
 
 use std::{path::Path, process::Command as Process, sync::Arc, time::Duration};
 
@@ -51,10 +54,11 @@ const RUNS: [u64; 2] = [500, 2500];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "usage: aether-cost check | turns N | awake N | replay N | wake N";
+    let usage = "usage: aether-cost check | turns N | awake N | replay N | wake N | languages …";
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (what, n): (&str, u64) = match arguments.as_slice() {
         ["check"] => return check(),
+        ["languages", rest @ ..] => return languages::run(rest),
         [what, n] => (what, n.parse().context(usage)?),
         _ => bail!("{usage}"),
     };
