@@ -53,7 +53,7 @@ struct Shared {
     config: SandboxConfig,
     engines: Engines,
     linkers: Linkers,
-    instances: Instances<Instance>,
+    instances: Instances<Box<Instance>>,
     cache: Cache,
     ticker: Ticker,
     loaders: Loaders,

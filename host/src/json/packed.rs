@@ -37,6 +37,9 @@ pub struct PackedCase {
     pub fields: Packed,
 }
 
+/// Bytes that a [`Writer`] keeps at most to write again.
+const MAX_KEPT_BYTES: usize = 4 << 10;
+
 /// Writes packed bytes.
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
@@ -84,11 +87,6 @@ impl Writer {
         self.0.extend_from_slice(&packed.0);
     }
 
-    /// A writer with room for this many bytes.
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self(Vec::with_capacity(bytes))
-    }
-
     /// How many bytes have been written.
     pub(super) fn len(&self) -> usize {
         self.0.len()
@@ -130,6 +128,17 @@ impl Writer {
     /// Bytes as they are.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
+    }
+
+    /// What was written; the writer is empty then, and keeps its memory for what comes next.
+    #[must_use]
+    pub fn take(&mut self) -> Packed {
+        if self.0.len() > MAX_KEPT_BYTES {
+            return std::mem::take(self).finish();
+        }
+        let packed = Packed(self.0.as_slice().into());
+        self.0.clear();
+        packed
     }
 
     /// What was written.

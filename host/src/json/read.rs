@@ -13,10 +13,12 @@ mod error;
 mod number;
 mod seed;
 
+use std::cell::Cell;
+
 use serde::de::DeserializeSeed as _;
 
 use super::{Packed, Plan};
-use seed::{Reading, Seed};
+use seed::{Reading, Room, Seed};
 
 /// Why a JSON text is not a value of a type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,17 +58,26 @@ pub(super) fn sparse(plan: &Plan, json: &[u8]) -> Result<Packed, JsonError> {
     read(plan, json, Reader::Caller, true)
 }
 
+thread_local! {
+    /// Events are small and many: a third of what reading one costs would be room to do it in.
+    static SPARE: Cell<Room> = Cell::default();
+}
+
 fn read(plan: &Plan, json: &[u8], reader: Reader, sparse: bool) -> Result<Packed, JsonError> {
     let text = std::str::from_utf8(json).map_err(|error| JsonError {
         path: String::new(),
         expected: "JSON in UTF-8".to_owned(),
         found: format!("other bytes from byte {} on", error.valid_up_to()),
     })?;
-    let mut reading = Reading::new(reader, sparse, json.len());
+    let mut reading = Reading::new(reader, sparse, SPARE.take());
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let result = Seed { plan, reading: &mut reading }.deserialize(&mut deserializer);
     match result.and_then(|()| deserializer.end()) {
-        Ok(()) => Ok(reading.writer.finish()),
+        Ok(()) => {
+            let packed = reading.writer.take();
+            SPARE.set(reading.into_room());
+            Ok(packed)
+        }
         Err(error) => Err(reading.problem.explain(&error, text)),
     }
 }

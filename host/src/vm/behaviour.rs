@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering::Relaxed},
     },
     time::Duration,
@@ -19,7 +19,7 @@ use wasmtime::component::{ComponentExportIndex, types::ComponentItem};
 
 use super::{
     Component, Guest, LoadError,
-    call::{Call, Function},
+    call::{Call, Function, Values},
     check::{self, ContextFields},
     component::listed,
 };
@@ -33,6 +33,7 @@ pub struct Behaviour {
     pub(super) memory: usize,
     pub(super) isolation: Isolation,
     pub(super) credit: Credit,
+    pub(super) spare: Spare,
     exports: Exports,
     model: Arc<Model>,
     aggregate: String,
@@ -103,6 +104,7 @@ impl Behaviour {
         Ok(Self {
             component: Arc::clone(component),
             credit: Credit::new(plans.commands.cases.len()),
+            spare: Spare::default(),
             plans,
             context_fields,
             memory: usize::try_from(memory).unwrap_or(usize::MAX).min(most),
@@ -157,6 +159,32 @@ impl Behaviour {
 pub(super) fn seed(actor: &Address) -> u64 {
     let hash = Sha256::digest(format!("{actor} randomness"));
     hash.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
+}
+
+/// Bytes of packed arguments beyond which their values are not kept: those take some thirty times
+/// as much.
+const MAX_SPARE_BYTES: usize = 16 << 10;
+
+/// Values of calls that are over, for the next ones to read theirs into: about as many as calls ran
+/// at once.
+#[derive(Default)]
+pub(super) struct Spare(Mutex<Vec<Values>>);
+
+impl Spare {
+    pub(super) fn take(&self) -> Values {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    /// Keeps the values of a call whose arguments had `bytes`.
+    pub(super) fn keep(&self, values: Values, bytes: usize) {
+        if bytes <= MAX_SPARE_BYTES {
+            self.lock().push(values);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Values>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Calls that must be quick on the slow thread before the same kind of call runs inline again.

@@ -2,7 +2,10 @@
 
 use wasmtime::component::{Type, Val};
 
-use super::Context;
+use super::{
+    Context,
+    values::{BLANK, set_text},
+};
 
 /// A field that a component may declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,24 +47,30 @@ impl ContextField {
         }
     }
 
-    fn value(self, id: &str, context: &Context) -> Val {
+    fn set(self, id: &str, context: &Context, into: &mut Val) {
         match self {
-            Self::Id => Val::String(id.to_owned()),
-            Self::Version => Val::U64(context.version),
-            Self::CommandId => Val::String(context.command_id.clone()),
-            Self::CorrelationId => Val::String(context.correlation_id.clone()),
-            Self::At => Val::U64(context.at),
+            Self::Id => set_text(id, into),
+            Self::Version => *into = Val::U64(context.version),
+            Self::CommandId => set_text(&context.command_id, into),
+            Self::CorrelationId => set_text(&context.correlation_id, into),
+            Self::At => *into = Val::U64(context.at),
             Self::By => {
                 let by = context.by.as_ref().map(|by| Box::new(Val::String(by.to_string())));
-                Val::Option(by)
+                *into = Val::Option(by);
             }
-            Self::Seed => Val::U64(context.seed),
+            Self::Seed => *into = Val::U64(context.seed),
         }
     }
 }
 
-/// The value of a component's context record with these fields.
-pub(super) fn value(fields: &[(String, ContextField)], id: &str, context: &Context) -> Val {
-    let field = |(name, field): &(String, ContextField)| (name.clone(), field.value(id, context));
-    Val::Record(fields.iter().map(field).collect())
+/// Makes `into` a component's context record with these fields: [`BLANK`], or one that was made
+/// with the same fields.
+pub(super) fn set(fields: &[(String, ContextField)], id: &str, context: &Context, into: &mut Val) {
+    if !matches!(into, Val::Record(values) if values.len() == fields.len()) {
+        *into = Val::Record(fields.iter().map(|(name, _)| (name.clone(), BLANK)).collect());
+    }
+    let Val::Record(values) = into else { return };
+    for ((_, field), (_, value)) in fields.iter().zip(values) {
+        field.set(id, context, value);
+    }
 }

@@ -8,7 +8,7 @@
 //! takes time that no deadline interrupts; for the same reason an answer that is too large to be
 //! taken inline is asked for again there.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, num::NonZeroU64, sync::Arc, time::Duration};
 
 use aether_wit::model::Isolation;
 
@@ -57,15 +57,14 @@ const MAX_START: Duration = Duration::from_secs(5);
 pub struct Guest {
     behaviour: Arc<Behaviour>,
     actor: Address,
-    key: u64,
-    /// Whether an instance may be kept for it: one that was never called need not ask.
-    kept: bool,
+    /// Under which an instance may be kept for it; none if there never was one.
+    key: Option<NonZeroU64>,
 }
 
 /// What a call starts from.
 enum Seat {
     /// This actor's instance.
-    Kept(Instance),
+    Kept(Box<Instance>),
     /// A place without an instance.
     Free(Permit),
 }
@@ -114,8 +113,7 @@ impl Drop for Guest {
 
 impl Guest {
     pub(super) fn new(behaviour: &Arc<Behaviour>, actor: &Address) -> Self {
-        let key = behaviour.component.shared.instances.new_key();
-        Self { behaviour: Arc::clone(behaviour), actor: actor.clone(), key, kept: false }
+        Self { behaviour: Arc::clone(behaviour), actor: actor.clone(), key: None }
     }
 
     /// The plans of the values that it takes and gives.
@@ -154,7 +152,7 @@ impl Guest {
         let (answer, instance) = self.call(call, budget).await?;
         let Answer::Decision(decision) = answer else { return Err(self.mixed_up()) };
         let turn_goes_on = matches!(&decision, Decision::Events(events) if !events.is_empty());
-        self.put_back(*instance, turn_goes_on);
+        self.put_back(instance, turn_goes_on);
         Ok(decision)
     }
 
@@ -185,7 +183,7 @@ impl Guest {
     ) -> Result<Result<PackedCase, String>, Fault> {
         let (model, event, data) = (model.into(), event.into(), data.into());
         let (answer, instance) = self.call(Call::Upcast { model, event, data }, budget).await?;
-        self.put_back(*instance, false);
+        self.put_back(instance, false);
         match answer {
             Answer::Upcast(upcast) => Ok(upcast),
             Answer::State(_) | Answer::Decision(_) => Err(self.mixed_up()),
@@ -194,7 +192,7 @@ impl Guest {
 
     async fn state(&mut self, call: Call<'_>, budget: &mut Budget) -> Result<Packed, Fault> {
         let (answer, instance) = self.call(call, budget).await?;
-        self.put_back(*instance, false);
+        self.put_back(instance, false);
         match answer {
             Answer::State(state) => Ok(state),
             Answer::Decision(_) | Answer::Upcast(_) => Err(self.mixed_up()),
@@ -202,16 +200,17 @@ impl Guest {
     }
 
     /// Keeps the instance for the next call if this call does not end its use.
-    fn put_back(&mut self, instance: Instance, turn_goes_on: bool) {
+    fn put_back(&mut self, instance: Box<Instance>, turn_goes_on: bool) {
         if self.behaviour.isolation == Isolation::Actor || turn_goes_on {
-            self.kept = true;
-            self.behaviour.component.shared.instances.keep(self.key, instance);
+            let instances = &self.behaviour.component.shared.instances;
+            let key = *self.key.get_or_insert_with(|| instances.new_key());
+            instances.keep(key, instance);
         }
     }
 
     fn drop_instance(&mut self) {
-        if std::mem::take(&mut self.kept) {
-            drop(self.behaviour.component.shared.instances.take(self.key));
+        if let Some(key) = self.key.take() {
+            drop(self.behaviour.component.shared.instances.remove(key));
         }
     }
 
@@ -268,8 +267,7 @@ impl Guest {
     /// The instance of this guest, or a place for one.
     async fn seat(&self, call: &Call<'_>, budget: &Budget) -> Result<Seat, Fault> {
         let instances = &self.behaviour.component.shared.instances;
-        let kept = if self.kept { instances.take(self.key) } else { None };
-        if let Some(instance) = kept {
+        if let Some(instance) = self.key.and_then(|key| instances.take(key)) {
             return Ok(Seat::Kept(instance));
         }
         let permit = instances.permit(budget.left()).await;
@@ -282,11 +280,8 @@ impl Guest {
 
     /// Gives back what a call was to start from.
     fn leave(&self, seat: Seat) {
-        match seat {
-            Seat::Kept(instance) => {
-                self.behaviour.component.shared.instances.keep(self.key, instance);
-            }
-            Seat::Free(permit) => drop(permit),
+        if let (Seat::Kept(instance), Some(key)) = (seat, self.key) {
+            self.behaviour.component.shared.instances.keep(key, instance);
         }
     }
 
@@ -351,7 +346,7 @@ fn attempt(
     allowance: Allowance,
 ) -> Attempt {
     let start = allowance.start.watch();
-    let new = |permit| Instance::new(behaviour, actor, permit, allowance.start);
+    let new = |permit| Instance::new(behaviour, actor, permit, allowance.start).map(Box::new);
     let (made, is_new) = match seat {
         Seat::Kept(instance) => (Ok(instance), false),
         Seat::Free(permit) => (new(permit), true),
@@ -372,7 +367,7 @@ fn attempt(
         Ok((answer, printed)) => {
             printed.publish(actor);
             let took = Took { start, call: watch.elapsed() };
-            Attempt::Done { answer, instance: Box::new(instance), took }
+            Attempt::Done { answer, instance, took }
         }
         // An answer that breaks the contract may only be too large to be taken inline.
         Err(failure) if matches!(failure.fault.kind, FaultKind::Deadline | FaultKind::Contract) => {

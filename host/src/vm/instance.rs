@@ -1,10 +1,7 @@
 //! One instance of a component: made for one actor, called, and dropped for good at its first
 //! failure.
 
-use wasmtime::{
-    PoolConcurrencyLimitError, Store, Trap, WasmBacktrace,
-    component::{Func, Val},
-};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace, component::Func};
 use wasmtime_wasi::I32Exit;
 
 use super::{
@@ -13,6 +10,7 @@ use super::{
     call::{Answer, Call, Function, MAX_EVENTS, Refused},
     instances::Permit,
     limit::{self, Limit},
+    values::BLANK,
     wasi::{Printed, World},
 };
 use crate::address::Address;
@@ -126,13 +124,15 @@ impl Instance {
     ) -> Result<(Answer, Printed), Failure> {
         let shared = &behaviour.component.shared;
         let function = call.function();
-        let arguments = call.arguments(behaviour, actor.id()).map_err(|corrupt| Failure {
-            fault: Fault {
-                kind: FaultKind::Contract,
-                detail: detail(behaviour, Some(function), &corrupt.to_string()),
-            },
-            printed: Printed::default(),
-        })?;
+        let mut values = behaviour.spare.take();
+        let arguments =
+            call.arguments(behaviour, actor.id(), &mut values).map_err(|corrupt| Failure {
+                fault: Fault {
+                    kind: FaultKind::Contract,
+                    detail: detail(behaviour, Some(function), &corrupt.to_string()),
+                },
+                printed: Printed::default(),
+            })?;
         self.store.data_mut().begin(call.at(), shared.config.max_output_bytes);
         limit.set(&mut self.store);
         self.store.set_hostcall_fuel(answer_bytes);
@@ -149,16 +149,19 @@ impl Instance {
             },
             printed: Printed::default(),
         })?;
-        let mut result = [Val::Bool(false)];
+        let mut result = [BLANK];
         let running = shared.ticker.enter();
-        let called = exported.call(&mut self.store, &arguments, &mut result);
+        let called = exported.call(&mut self.store, arguments, &mut result);
         drop(running);
         if let Err(error) = called {
             return Err(failure(behaviour, Some(function), &error, self.store.data()));
         }
         let [result] = result;
-        match call.answer(behaviour, &result) {
-            Ok(answer) => Ok((answer, self.store.data().printed())),
+        match call.answer(behaviour, &result, &mut values) {
+            Ok(answer) => {
+                behaviour.spare.keep(values, call.bytes());
+                Ok((answer, self.store.data().printed()))
+            }
             Err(refused) => {
                 let what = match refused {
                     Refused::TooManyEvents(n) => {

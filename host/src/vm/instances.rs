@@ -5,6 +5,7 @@
 //! another guest needs a permit. A guest that finds all of them busy waits.
 
 use std::{
+    num::NonZeroU64,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -19,12 +20,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) struct Instances<T> {
     permits: Arc<Semaphore>,
     max: usize,
-    next_key: AtomicU64,
+    last_key: AtomicU64,
     kept: Mutex<Kept<T>>,
 }
 
 struct Kept<T> {
-    idle: LruCache<u64, T>,
+    /// The place of one that is being called stays, empty: most come back to it at once.
+    idle: LruCache<NonZeroU64, Option<T>>,
     waiting: usize,
 }
 
@@ -33,12 +35,25 @@ pub(super) struct Permit {
     _permit: OwnedSemaphorePermit,
 }
 
+impl<T> Kept<T> {
+    /// The one that has been idle the longest. Places of those that are being called are made anew
+    /// when they come back.
+    fn oldest(&mut self) -> Option<T> {
+        while let Some((_, place)) = self.idle.pop_lru() {
+            if place.is_some() {
+                return place;
+            }
+        }
+        None
+    }
+}
+
 impl<T> Instances<T> {
     pub(super) fn new(max: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))),
             max,
-            next_key: AtomicU64::new(0),
+            last_key: AtomicU64::new(0),
             kept: Mutex::new(Kept { idle: LruCache::unbounded(), waiting: 0 }),
         }
     }
@@ -54,19 +69,28 @@ impl<T> Instances<T> {
     }
 
     /// A key that no other guest has.
-    pub(super) fn new_key(&self) -> u64 {
-        self.next_key.fetch_add(1, Relaxed)
+    pub(super) fn new_key(&self) -> NonZeroU64 {
+        NonZeroU64::MIN.saturating_add(self.last_key.fetch_add(1, Relaxed))
     }
 
-    /// The idle instance of a guest.
-    pub(super) fn take(&self, key: u64) -> Option<T> {
-        self.kept().idle.pop(&key)
+    /// The idle instance of a guest, to be called.
+    pub(super) fn take(&self, key: NonZeroU64) -> Option<T> {
+        self.kept().idle.get_mut(&key)?.take()
+    }
+
+    /// The idle instance of a guest that will not call it again.
+    pub(super) fn remove(&self, key: NonZeroU64) -> Option<T> {
+        self.kept().idle.pop(&key)?
     }
 
     /// Keeps an instance until its guest's next call, unless somebody waits for its permit.
-    pub(super) fn keep(&self, key: u64, instance: T) {
+    pub(super) fn keep(&self, key: NonZeroU64, instance: T) {
         let mut kept = self.kept();
-        let given_up = if kept.waiting > 0 { Some(instance) } else { kept.idle.put(key, instance) };
+        let given_up = if kept.waiting > 0 {
+            Some(instance)
+        } else {
+            kept.idle.put(key, Some(instance)).flatten()
+        };
         drop(kept);
         // Dropped without the lock: it returns memory to the kernel.
         drop(given_up);
@@ -80,7 +104,7 @@ impl<T> Instances<T> {
         }
         let _waiting = {
             let mut kept = self.kept();
-            let oldest = kept.idle.pop_lru();
+            let oldest = kept.oldest();
             kept.waiting += 1;
             drop(kept);
             drop(oldest);
@@ -121,14 +145,33 @@ mod tests {
     #[tokio::test]
     async fn the_longest_idle_goes_first() {
         let instances = Instances::new(2);
-        instances.keep(1, held(&instances, "a").await);
-        instances.keep(2, held(&instances, "b").await);
-        let touched = instances.take(1).unwrap();
-        instances.keep(1, touched);
-        instances.keep(3, held(&instances, "c").await);
-        assert!(instances.take(2).is_none(), "b was idle longest");
-        assert_eq!(instances.take(1).unwrap().name, "a");
+        let [a, b, c] = [(); 3].map(|()| instances.new_key());
+        instances.keep(a, held(&instances, "a").await);
+        instances.keep(b, held(&instances, "b").await);
+        let touched = instances.take(a).unwrap();
+        instances.keep(a, touched);
+        instances.keep(c, held(&instances, "c").await);
+        assert!(instances.take(b).is_none(), "b was idle longest");
+        assert_eq!(instances.take(a).unwrap().name, "a");
         assert_eq!(instances.alive(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_place_of_one_that_is_called_is_not_given_up_for_it() {
+        let instances = Instances::new(2);
+        let [a, b, c] = [(); 3].map(|()| instances.new_key());
+        for (key, name) in [(a, "a"), (b, "b")] {
+            instances.keep(key, held(&instances, name).await);
+        }
+        let called = instances.take(a).unwrap();
+        instances.keep(b, instances.take(b).unwrap());
+        // Though `a` has the older place, `b` is the one that idles.
+        instances.keep(c, held(&instances, "c").await);
+        instances.keep(a, called);
+        assert_eq!(instances.take(a).unwrap().name, "a");
+        assert!(instances.take(b).is_none());
+        assert_eq!(instances.remove(c).unwrap().name, "c");
+        assert!(instances.remove(a).is_none() && instances.kept().idle.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -143,7 +186,7 @@ mod tests {
         while instances.kept().waiting == 0 {
             tokio::task::yield_now().await;
         }
-        instances.keep(1, busy);
+        instances.keep(instances.new_key(), busy);
         assert!(waiter.await.unwrap());
         assert_eq!((instances.alive(), instances.kept().waiting), (0, 0));
     }
@@ -161,7 +204,8 @@ mod tests {
         }
         waiter.abort();
         assert!(waiter.await.unwrap_err().is_cancelled());
-        instances.keep(7, busy);
-        assert!(instances.take(7).is_some(), "kept, for nobody waits");
+        let key = instances.new_key();
+        instances.keep(key, busy);
+        assert!(instances.take(key).is_some(), "kept, for nobody waits");
     }
 }

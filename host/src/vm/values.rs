@@ -2,60 +2,115 @@
 //!
 //! The types were compared when the component was loaded ([`super::check`]), so a value that does
 //! not fit its plan here is a bug in aether, told as [`Corrupt`]. The cost is the component
-//! model's dynamic values, which carry the name of every field: about 0.1 µs per field.
+//! model's dynamic values, which carry the name of every field: about 0.1 µs per field. So a value
+//! is read into one that was read before, whose names and texts it uses again where the two have
+//! the same shape.
 
 use wasmtime::component::Val;
 
-use crate::json::{Cases, Corrupt, Cursor, Packed, PackedCase, Plan, Writer};
+use crate::json::{Cases, Corrupt, Cursor, Field, Packed, PackedCase, Plan, Writer};
 
 /// Items that a list allocates ahead of reading them.
 const MAX_AHEAD: usize = 4096;
 
-/// The whole of `packed` as a value.
-pub(super) fn unpack(plan: &Plan, packed: &Packed) -> Result<Val, Corrupt> {
+/// A value that says nothing: to be read into.
+pub(super) const BLANK: Val = Val::Bool(false);
+
+/// Reads the whole of `packed` into `into`: [`BLANK`], or what was read there with the same plan.
+pub(super) fn unpack(plan: &Plan, packed: &Packed, into: &mut Val) -> Result<(), Corrupt> {
     let mut cursor = Cursor::new(packed);
-    let value = read(plan, &mut cursor)?;
-    if cursor.is_empty() { Ok(value) } else { Err(Corrupt) }
+    read(plan, &mut cursor, into)?;
+    if cursor.is_empty() { Ok(()) } else { Err(Corrupt) }
 }
 
-/// A value as packed bytes.
-pub(super) fn pack(plan: &Plan, value: &Val) -> Result<Packed, Corrupt> {
-    let mut writer = Writer::default();
-    write(plan, value, &mut writer)?;
-    Ok(writer.finish())
+/// A value as packed bytes; `writer` is empty, and is so again.
+pub(super) fn pack(plan: &Plan, value: &Val, writer: &mut Writer) -> Result<Packed, Corrupt> {
+    write(plan, value, writer)?;
+    Ok(writer.take())
 }
 
-/// A command, event or rejection as a case of the component's variant: without a payload if it
-/// has no fields.
-pub(super) fn unpack_case(cases: &Cases, packed: &PackedCase) -> Result<Val, Corrupt> {
+/// Reads a command, event or rejection as a case of the component's variant, without a payload if
+/// it has no fields, into `into` as [`unpack`] does.
+pub(super) fn unpack_case(
+    cases: &Cases,
+    packed: &PackedCase,
+    into: &mut Val,
+) -> Result<(), Corrupt> {
     let (name, plan) = cases.cases.get(packed.case).ok_or(Corrupt)?;
-    let payload = match plan {
-        Plan::Record(fields) if fields.is_empty() => None,
-        plan => Some(Box::new(unpack(plan, &packed.fields)?)),
-    };
-    Ok(Val::Variant(name.to_string(), payload))
+    match (plan, into) {
+        (Plan::Record(fields), into) if fields.is_empty() => {
+            *into = Val::Variant(name.to_string(), None);
+            Ok(())
+        }
+        (plan, Val::Variant(known, Some(payload))) if **known == **name => {
+            unpack(plan, &packed.fields, payload)
+        }
+        (plan, into) => {
+            let mut payload = Box::new(BLANK);
+            unpack(plan, &packed.fields, &mut payload)?;
+            *into = Val::Variant(name.to_string(), Some(payload));
+            Ok(())
+        }
+    }
+}
+
+/// Reads events into `into` as [`unpack`] does.
+pub(super) fn unpack_cases(
+    cases: &Cases,
+    packed: &[PackedCase],
+    into: &mut Val,
+) -> Result<(), Corrupt> {
+    let items = list(into);
+    items.resize(packed.len(), BLANK);
+    items.iter_mut().zip(packed).try_for_each(|(item, case)| unpack_case(cases, case, item))
 }
 
 /// A case of the component's variant as a command, event or rejection.
-pub(super) fn pack_case(cases: &Cases, value: &Val) -> Result<PackedCase, Corrupt> {
+pub(super) fn pack_case(
+    cases: &Cases,
+    value: &Val,
+    writer: &mut Writer,
+) -> Result<PackedCase, Corrupt> {
     let Val::Variant(name, payload) = value else { return Err(Corrupt) };
     let case = cases.cases.iter().position(|(known, _)| **known == **name).ok_or(Corrupt)?;
     let (_, plan) = cases.cases.get(case).ok_or(Corrupt)?;
     let fields = match payload {
         None => Packed::default(),
-        Some(payload) => pack(plan, payload)?,
+        Some(payload) => pack(plan, payload, writer)?,
     };
     Ok(PackedCase { case, fields })
 }
 
-fn read(plan: &Plan, from: &mut Cursor<'_>) -> Result<Val, Corrupt> {
+/// Makes `into` this text.
+pub(super) fn set_text(text: &str, into: &mut Val) {
+    if let Val::String(known) = into {
+        known.clear();
+        known.push_str(text);
+    } else {
+        *into = Val::String(text.to_owned());
+    }
+}
+
+/// The items of `into`, made a list if it is none.
+fn list(into: &mut Val) -> &mut Vec<Val> {
+    if !matches!(into, Val::List(_)) {
+        *into = Val::List(Vec::new());
+    }
+    let Val::List(items) = into else { unreachable!("it is a list now") };
+    items
+}
+
+/// Reads one value into `into`. What is there may only be used again where its plan was the same:
+/// under one plan that is so but for the cases of variants and results, and for lists and options,
+/// which may have had nothing.
+fn read(plan: &Plan, from: &mut Cursor<'_>, into: &mut Val) -> Result<(), Corrupt> {
     fn unsigned<T: TryFrom<u64>>(from: &mut Cursor<'_>) -> Result<T, Corrupt> {
         T::try_from(from.unsigned()?).map_err(|_| Corrupt)
     }
     fn signed<T: TryFrom<i64>>(from: &mut Cursor<'_>) -> Result<T, Corrupt> {
         T::try_from(from.signed()?).map_err(|_| Corrupt)
     }
-    Ok(match plan {
+    *into = match plan {
         Plan::Bool => Val::Bool(flag(from)?),
         Plan::S8 => Val::S8(from.byte()?.cast_signed()),
         Plan::S16 => Val::S16(signed(from)?),
@@ -68,38 +123,36 @@ fn read(plan: &Plan, from: &mut Cursor<'_>) -> Result<Val, Corrupt> {
         Plan::F32 => Val::Float32(from.f32()?),
         Plan::F64 => Val::Float64(from.f64()?),
         Plan::Char => Val::Char(char::from_u32(unsigned(from)?).ok_or(Corrupt)?),
-        Plan::String => Val::String(from.str()?.to_owned()),
-        Plan::Bytes => Val::List(from.bytes()?.iter().copied().map(Val::U8).collect()),
-        Plan::List(item) => {
-            let count = from.len()?;
-            let mut items = Vec::with_capacity(count.min(MAX_AHEAD));
-            for _ in 0..count {
-                items.push(read(item, from)?);
-            }
-            Val::List(items)
+        Plan::String => {
+            set_text(from.str()?, into);
+            return Ok(());
         }
-        Plan::Option(some) => Val::Option(match flag(from)? {
-            true => Some(Box::new(read(some, from)?)),
-            false => None,
-        }),
-        Plan::Tuple(parts) => {
-            Val::Tuple(parts.iter().map(|part| read(part, from)).collect::<Result<_, _>>()?)
+        Plan::Bytes => {
+            let items = list(into);
+            items.clear();
+            items.extend(from.bytes()?.iter().copied().map(Val::U8));
+            return Ok(());
         }
+        Plan::List(item) => return read_list(item, from, into),
+        Plan::Option(some) => return read_option(some, from, into),
+        Plan::Tuple(parts) => return read_tuple(parts, from, into),
         Plan::Result { ok, err } => {
             let failed = flag(from)?;
             let side = if failed { err } else { ok };
-            let payload = side.as_ref().map(|plan| read(plan, from)).transpose()?.map(Box::new);
+            let payload = read_payload(side.as_deref(), from, None)?;
             Val::Result(if failed { Err(payload) } else { Ok(payload) })
         }
-        Plan::Record(fields) => {
-            let field =
-                |field: &crate::json::Field| Ok((field.name.to_string(), read(&field.plan, from)?));
-            Val::Record(fields.iter().map(field).collect::<Result<_, _>>()?)
-        }
+        Plan::Record(fields) => return read_record(fields, from, into),
         Plan::Variant(cases) => {
             let case = cases.get(from.len()?).ok_or(Corrupt)?;
-            let payload = case.payload.as_ref().map(|plan| read(plan, from)).transpose()?;
-            Val::Variant(case.name.to_string(), payload.map(Box::new))
+            if let Val::Variant(known, payload) = into
+                && **known == *case.name
+            {
+                *payload = read_payload(case.payload.as_ref(), from, payload.take())?;
+                return Ok(());
+            }
+            let payload = read_payload(case.payload.as_ref(), from, None)?;
+            Val::Variant(case.name.to_string(), payload)
         }
         Plan::Enum(names) => Val::Enum(names.get(from.len()?).ok_or(Corrupt)?.to_string()),
         Plan::Flags(names) => {
@@ -108,7 +161,62 @@ fn read(plan: &Plan, from: &mut Cursor<'_>) -> Result<Val, Corrupt> {
             let names = names.iter().enumerate().filter(|(i, _)| set(*i));
             Val::Flags(names.map(|(_, name)| name.to_string()).collect())
         }
-    })
+    };
+    Ok(())
+}
+
+fn read_list(plan: &Plan, from: &mut Cursor<'_>, into: &mut Val) -> Result<(), Corrupt> {
+    let (count, items) = (from.len()?, list(into));
+    items.truncate(count);
+    for item in items.iter_mut() {
+        read(plan, from, item)?;
+    }
+    let more = count - items.len();
+    items.reserve(more.min(MAX_AHEAD));
+    for _ in 0..more {
+        let mut item = BLANK;
+        read(plan, from, &mut item)?;
+        items.push(item);
+    }
+    Ok(())
+}
+
+fn read_option(plan: &Plan, from: &mut Cursor<'_>, into: &mut Val) -> Result<(), Corrupt> {
+    let known = match into {
+        Val::Option(known) => known.take(),
+        _ => None,
+    };
+    let plan = flag(from)?.then_some(plan);
+    *into = Val::Option(read_payload(plan, from, known)?);
+    Ok(())
+}
+
+fn read_tuple(plans: &[Plan], from: &mut Cursor<'_>, into: &mut Val) -> Result<(), Corrupt> {
+    if !matches!(into, Val::Tuple(parts) if parts.len() == plans.len()) {
+        *into = Val::Tuple(vec![BLANK; plans.len()]);
+    }
+    let Val::Tuple(parts) = into else { return Err(Corrupt) };
+    plans.iter().zip(parts).try_for_each(|(plan, part)| read(plan, from, part))
+}
+
+fn read_record(fields: &[Field], from: &mut Cursor<'_>, into: &mut Val) -> Result<(), Corrupt> {
+    if !matches!(into, Val::Record(values) if values.len() == fields.len()) {
+        *into = Val::Record(fields.iter().map(|f| (f.name.to_string(), BLANK)).collect());
+    }
+    let Val::Record(values) = into else { return Err(Corrupt) };
+    fields.iter().zip(values).try_for_each(|(field, (_, value))| read(&field.plan, from, value))
+}
+
+/// What a case, an option or a side of a result carries, read into what it carried before.
+fn read_payload(
+    plan: Option<&Plan>,
+    from: &mut Cursor<'_>,
+    known: Option<Box<Val>>,
+) -> Result<Option<Box<Val>>, Corrupt> {
+    let Some(plan) = plan else { return Ok(None) };
+    let mut payload = known.unwrap_or_else(|| Box::new(BLANK));
+    read(plan, from, &mut payload)?;
+    Ok(Some(payload))
 }
 
 fn flag(from: &mut Cursor<'_>) -> Result<bool, Corrupt> {
@@ -211,7 +319,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::json::{Case, Field};
+    use crate::json::Case;
 
     fn field(name: &str, plan: Plan) -> Field {
         Field { name: name.into(), plan, default: None, was: None }
@@ -273,22 +381,37 @@ mod tests {
         })
     }
 
+    fn packed(plan: &Plan, value: &Val) -> Packed {
+        pack(plan, value, &mut Writer::default()).unwrap()
+    }
+
     proptest! {
         #[test]
         fn every_value_comes_back(value in leaves()) {
             let plan = everything();
-            let packed = pack(&plan, &value).unwrap();
-            let back = unpack(&plan, &packed).unwrap();
-            prop_assert_eq!(pack(&plan, &back).unwrap(), packed);
+            let packed = packed(&plan, &value);
+            let mut back = BLANK;
+            unpack(&plan, &packed, &mut back).unwrap();
+            prop_assert_eq!(pack(&plan, &back, &mut Writer::default()), Ok(packed));
             // wasmtime compares NaNs as equal and sets without regard to order.
             prop_assert_eq!(back, value);
         }
 
         #[test]
+        fn nothing_of_the_former_value_stays(values in prop::collection::vec(leaves(), 2..6)) {
+            let (plan, mut one) = (everything(), BLANK);
+            for value in values {
+                unpack(&plan, &packed(&plan, &value), &mut one).unwrap();
+                prop_assert_eq!(&one, &value);
+            }
+        }
+
+        #[test]
         fn foreign_bytes_do_no_harm(bytes: Vec<u8>) {
             let plan = everything();
-            if let Ok(value) = unpack(&plan, &Packed(bytes.into())) {
-                prop_assert!(pack(&plan, &value).is_ok());
+            let mut value = BLANK;
+            if unpack(&plan, &Packed(bytes.into()), &mut value).is_ok() {
+                prop_assert!(pack(&plan, &value, &mut Writer::default()).is_ok());
             }
         }
     }
@@ -303,14 +426,24 @@ mod tests {
             was: vec![None, None],
             defaults: vec![false, false],
         };
+        let (mut value, mut writer) = (BLANK, Writer::default());
         let closed = PackedCase { case: 0, fields: Packed::default() };
-        let value = unpack_case(&cases, &closed).unwrap();
+        let paid = |n| PackedCase { case: 1, fields: Packed([n].into()) };
+        // Each into what the one before has left.
+        for case in [closed.clone(), paid(7), paid(8), closed.clone()] {
+            unpack_case(&cases, &case, &mut value).unwrap();
+            assert_eq!(pack_case(&cases, &value, &mut writer), Ok(case));
+        }
         assert_eq!(value, Val::Variant("closed".into(), None));
-        assert_eq!(pack_case(&cases, &value), Ok(closed));
-        let paid = PackedCase { case: 1, fields: Packed([7].into()) };
-        assert_eq!(pack_case(&cases, &unpack_case(&cases, &paid).unwrap()), Ok(paid));
-        assert!(pack_case(&cases, &Val::Variant("other".into(), None)).is_err());
+        let mut events = BLANK;
+        for some in [vec![closed.clone(), paid(1)], vec![paid(2); 3], vec![], vec![closed]] {
+            unpack_cases(&cases, &some, &mut events).unwrap();
+            let Val::List(items) = &events else { panic!("{events:?}") };
+            let packed = items.iter().map(|item| pack_case(&cases, item, &mut writer).unwrap());
+            assert_eq!(packed.collect::<Vec<_>>(), some);
+        }
+        assert!(pack_case(&cases, &Val::Variant("other".into(), None), &mut writer).is_err());
         let unknown = PackedCase { case: 2, fields: Packed::default() };
-        assert!(unpack_case(&cases, &unknown).is_err());
+        assert!(unpack_case(&cases, &unknown, &mut value).is_err());
     }
 }

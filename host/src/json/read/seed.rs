@@ -31,6 +31,13 @@ pub(super) struct Reading {
     spans: Vec<Span>,
 }
 
+/// Room for a reading, empty.
+#[derive(Default)]
+pub(super) struct Room {
+    writer: Writer,
+    spans: Vec<Span>,
+}
+
 /// The value of a field in what has been written: `start..end`.
 #[derive(Clone, Copy)]
 struct Span {
@@ -46,10 +53,15 @@ pub(super) struct Seed<'r> {
 }
 
 impl Reading {
-    /// `bytes` is the length of the text; values are nearly always shorter.
-    pub(super) fn new(reader: Reader, sparse: bool, bytes: usize) -> Self {
-        let (writer, problem) = (Writer::with_capacity(bytes), Problem::default());
-        Self { writer, problem, reader, sparse, spans: Vec::new() }
+    /// A reading in `room`.
+    pub(super) fn new(reader: Reader, sparse: bool, room: Room) -> Self {
+        let Room { writer, spans } = room;
+        Self { writer, problem: Problem::default(), reader, sparse, spans }
+    }
+
+    /// Its room, for the next one. What was written has been taken out.
+    pub(super) fn into_room(self) -> Room {
+        Room { writer: self.writer, spans: self.spans }
     }
 
     /// The error that ends the reading; what it is stands in [`Self::problem`].
