@@ -7,6 +7,7 @@
 //! The format cannot change: golden files in `host/golden/` hold what every later build must read.
 
 mod repair;
+mod write;
 
 use std::fmt;
 
@@ -152,7 +153,7 @@ impl Record {
     /// # Errors
     /// If an event's data is not JSON, which [`RawValue`] excludes.
     pub fn encode(&self) -> Result<Bytes, serde_json::Error> {
-        serde_json::to_vec(self).map(Bytes::from)
+        write::write(self)
     }
 
     /// How many events the record holds.

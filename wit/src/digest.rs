@@ -5,6 +5,9 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
+/// What a digest's text begins with.
+const PREFIX: &str = "sha256:";
+
 /// A SHA-256 digest, written `sha256:<64 lower-case hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
@@ -28,22 +31,30 @@ impl Digest {
         Self(bytes)
     }
 
+    /// Writes the digest behind `text`, as [`Display`](fmt::Display) does for less.
+    pub fn push_to(&self, text: &mut String) {
+        text.push_str(PREFIX);
+        let digits = self.digits();
+        // Hex digits are ASCII.
+        text.push_str(std::str::from_utf8(digits.as_flattened()).unwrap_or_default());
+    }
+
+    /// All digits are written at once: records hold four digests each.
+    fn digits(&self) -> [[u8; 2]; 32] {
+        self.0.map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
+    }
+
     /// The first 12 hex digits, for people.
     #[must_use]
     pub fn short(&self) -> String {
-        self.to_string().chars().skip("sha256:".len()).take(12).collect()
+        self.to_string().chars().skip(PREFIX.len()).take(12).collect()
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        // Records hold four digests each: all digits are written at once.
-        let mut digits = [[0; 2]; 32];
-        for (pair, byte) in digits.iter_mut().zip(self.0) {
-            *pair = [digit(byte >> 4), digit(byte & 0xf)];
-        }
-        f.write_str(std::str::from_utf8(digits.as_flattened()).map_err(|_| fmt::Error)?)
+        f.write_str(PREFIX)?;
+        f.write_str(std::str::from_utf8(self.digits().as_flattened()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -73,7 +84,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
         let refused = || NotADigest(text.chars().take(80).collect());
-        let hex = text.strip_prefix("sha256:").ok_or_else(refused)?.as_bytes();
+        let hex = text.strip_prefix(PREFIX).ok_or_else(refused)?.as_bytes();
         let (pairs, rest) = hex.as_chunks::<2>();
         if pairs.len() != 32 || !rest.is_empty() {
             return Err(refused());
@@ -128,6 +139,9 @@ mod tests {
         let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digest.to_string(), text);
         assert_eq!(text.parse(), Ok(digest));
+        let mut pushed = "behind ".to_owned();
+        digest.push_to(&mut pushed);
+        assert_eq!(pushed, format!("behind {text}"));
         assert_eq!(serde_json::from_str::<Digest>(&format!("\"{text}\"")).unwrap(), digest);
         assert_eq!(digest.short(), "ba7816bf8f01");
     }

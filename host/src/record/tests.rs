@@ -431,6 +431,25 @@ proptest! {
         prop_assert_eq!(read.encode().unwrap(), bytes);
     }
 
+    /// What writes records by hand writes what serde would.
+    #[test]
+    fn a_record_is_written_as_serde_writes_it(
+        events in prop::collection::vec(any::<(String, String)>(), 1..5),
+        ids: (String, String), at: u64, seed: u64, first: bool, texts: [Option<String>; 2],
+    ) {
+        let mut record = record(&events, ids, at, seed);
+        let [by, causation] = texts;
+        for turn in &mut record.turns {
+            (turn.command.by, turn.command.causation) = (by.clone(), causation.clone());
+        }
+        record.prev = (!first).then(|| Digest::of("previous"));
+        prop_assert_eq!(&record.encode().unwrap()[..], &serde_json::to_vec(&record).unwrap()[..]);
+        record.turns[0].events.clear();
+        prop_assert_eq!(&record.encode().unwrap()[..], &serde_json::to_vec(&record).unwrap()[..]);
+        record.turns.clear();
+        prop_assert_eq!(&record.encode().unwrap()[..], &serde_json::to_vec(&record).unwrap()[..]);
+    }
+
     #[test]
     fn a_flipped_byte_is_found_there_or_at_the_next_record(which in 0..2_usize, at: usize, mask in 1..=255_u8) {
         let mut log = log();
