@@ -18,6 +18,7 @@
 
 mod census;
 mod feed;
+mod heads;
 mod lock;
 mod queries;
 mod readers;

@@ -75,8 +75,9 @@ impl Writer {
     }
 
     fn reopen(&self) -> Result<(Session, crate::record::Position), StoreError> {
-        let session = Session::new(self.place.open_writer()?);
-        let last = session.last_position().map_err(|error| StoreError(error.to_string()))?;
+        let unreadable = |error: rusqlite::Error| StoreError(error.to_string());
+        let session = Session::new(self.place.open_writer()?).map_err(unreadable)?;
+        let last = session.last_position().map_err(unreadable)?;
         Ok((session, last))
     }
 

@@ -27,9 +27,9 @@ const FROM_1: &str = "
     DROP TABLE snapshots_1;
 ";
 
-/// `records` first of all: its key is the position, which `AUTOINCREMENT` never gives twice; an
-/// index over it by `actor` is one by (actor, position), since a SQLite index ends with the key.
-/// `bytes` stand last, so the other columns of a large record are read without them. A record
+/// `records` first of all: its key is the position, which `AUTOINCREMENT` counts so that none is
+/// given twice; an index over it by `actor` is one by (actor, position), since a SQLite index ends
+/// with the key. `bytes` stand last, so the other columns of a large record are read without them. A record
 /// without events is a repair.
 ///
 /// `commands` holds 8-byte fingerprints, which may collide: all are kept, and whoever finds one

@@ -1,13 +1,11 @@
 //! What the writer does inside a transaction.
 
-use std::num::NonZeroUsize;
-
 use aether_wit::Digest;
 use bytes::Bytes;
-use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use sha2::{Digest as _, Sha256};
 
+use super::heads::{Head, Heads};
 use crate::{
     address::Address,
     record::Position,
@@ -15,8 +13,10 @@ use crate::{
     store::{Append, AppendError, Quarantine, Snapshot, StoreError},
 };
 
-/// Actors whose number and last record are remembered, about 200 bytes each.
-const REMEMBERED_ACTORS: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+/// Positions that are counted as given at once. SQLite counts them in a table of its own, and each
+/// change of it is one page more for a commit to write and sync; after a crash, those of a stretch
+/// that were not used are left out.
+const STRETCH: i64 = 1000;
 
 /// A change that is no append. Each may be made twice without harm.
 #[derive(Debug)]
@@ -54,27 +54,37 @@ impl Change {
 /// transaction under way: it must be forgotten when that fails.
 pub(super) struct Session {
     db: Connection,
-    actors: LruCache<Address, Actor>,
+    heads: Heads,
+    positions: Positions,
+    /// As they were before the transaction under way.
+    positions_before: Positions,
 }
 
+/// Which positions are given, and up to where the file counts them as given: `AUTOINCREMENT` never
+/// gives one of those again.
 #[derive(Clone, Copy)]
-struct Actor {
-    id: i64,
-    position: Position,
-    /// Version of its last event.
-    version: u64,
+struct Positions {
+    given: i64,
+    counted: i64,
 }
 
 impl Session {
-    pub(super) fn new(db: Connection) -> Self {
-        Self { db, actors: LruCache::new(REMEMBERED_ACTORS) }
+    pub(super) fn new(db: Connection) -> Result<Self> {
+        // The second is less, unless somebody has filled the tables by hand.
+        let given = "SELECT max(
+            coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0),
+            coalesce((SELECT max(position) FROM records), 0))";
+        let given: i64 = db.query_row(given, [], |row| row.get(0))?;
+        let positions = Positions { given, counted: given };
+        Ok(Self { db, heads: Heads::new(), positions, positions_before: positions })
     }
 
     pub(super) fn db(&self) -> &Connection {
         &self.db
     }
 
-    pub(super) fn begin(&self) -> Result<()> {
+    pub(super) fn begin(&mut self) -> Result<()> {
+        self.positions_before = self.positions;
         step!("embedded.begin", self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])).map(drop)
     }
 
@@ -84,11 +94,41 @@ impl Session {
 
     /// Forgets the transaction under way. Some errors have rolled it back already.
     pub(super) fn roll_back(&mut self) -> Result<()> {
-        self.actors.clear();
+        self.heads.clear();
+        self.positions = self.positions_before;
         if self.db.is_autocommit() {
             return Ok(());
         }
         step!("embedded.roll-back", self.db.execute_batch("ROLLBACK"))
+    }
+
+    /// Counts no position as given that was not: nothing is written any more.
+    pub(super) fn give_back_positions(&mut self) -> Result<()> {
+        self.count_positions(self.positions.given)
+    }
+
+    fn count_positions(&mut self, counted: i64) -> Result<()> {
+        if counted != self.positions.counted {
+            step!("embedded.count-positions", {
+                let update = "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'records'";
+                if self.db.prepare_cached(update)?.execute([counted])? == 0 {
+                    let insert = "INSERT INTO sqlite_sequence(name, seq) VALUES('records', ?1)";
+                    self.db.execute(insert, [counted])?;
+                }
+            });
+            self.positions.counted = counted;
+        }
+        Ok(())
+    }
+
+    /// A position that was never given before.
+    fn next_position(&mut self) -> Result<i64> {
+        let Positions { given, counted } = self.positions;
+        if given == counted {
+            self.count_positions(counted.saturating_add(STRETCH))?;
+        }
+        self.positions.given = given.saturating_add(1);
+        Ok(self.positions.given)
     }
 
     /// Writes a record, if it is the actor's next one.
@@ -113,12 +153,13 @@ impl Session {
             Some(actor) => actor.id,
             None => self.enter(&append.actor)?,
         };
+        let position = self.next_position()?;
         let mut insert = self.db.prepare_cached(
-            "INSERT INTO records(actor, first, events, bytes) VALUES(?1, ?2, ?3, ?4)",
+            "INSERT INTO records(position, actor, first, events, bytes) VALUES(?1, ?2, ?3, ?4, ?5)",
         )?;
-        let row = params![id, number(append.first), number(append.events), &*append.bytes];
+        let (first, events) = (number(append.first), number(append.events));
+        let row = params![position, id, first, events, &*append.bytes];
         step!("embedded.insert-record", insert.execute(row))?;
-        let position = self.db.last_insert_rowid();
         if !append.command_ids.is_empty() {
             let mut insert =
                 self.db.prepare_cached("INSERT OR IGNORE INTO commands VALUES(?1, ?2, ?3)")?;
@@ -128,7 +169,7 @@ impl Session {
             }
         }
         let position = Position(position.unsigned_abs());
-        self.actors.put(append.actor.clone(), Actor { id, position, version });
+        self.heads.put(&append.actor, Head { id, position, version });
         Ok(Ok(position))
     }
 
@@ -239,9 +280,9 @@ impl Session {
     }
 
     /// What is known of an actor, if the store has ever heard of it.
-    fn actor(&mut self, address: &Address) -> Result<Option<Actor>> {
-        if let Some(actor) = self.actors.get(address) {
-            return Ok(Some(*actor));
+    fn actor(&mut self, address: &Address) -> Result<Option<Head>> {
+        if let Some(head) = self.heads.get(address) {
+            return Ok(Some(head));
         }
         let mut id = self.db.prepare_cached(
             "SELECT id FROM actors WHERE context = ?1 AND aggregate = ?2 AND token = ?3",
@@ -257,9 +298,9 @@ impl Session {
             .optional()?;
         let (position, version) = last.unwrap_or((0, 0));
         let (position, version) = (Position(position.unsigned_abs()), version.unsigned_abs());
-        let actor = Actor { id, position, version };
-        self.actors.put(address.clone(), actor);
-        Ok(Some(actor))
+        let head = Head { id, position, version };
+        self.heads.put(address, head);
+        Ok(Some(head))
     }
 
     /// The number of an actor, which gets one if it has none.
@@ -277,7 +318,7 @@ impl Session {
         let row = params![address.context(), address.aggregate(), address.id_token()];
         step!("embedded.insert-actor", insert.execute(row))?;
         let id = self.db.last_insert_rowid();
-        self.actors.put(address.clone(), Actor { id, position: Position(0), version: 0 });
+        self.heads.put(address, Head { id, position: Position(0), version: 0 });
         Ok(id)
     }
 }

@@ -143,6 +143,36 @@ async fn a_file_of_version_1_keeps_its_snapshots() {
 }
 
 #[tokio::test]
+async fn a_position_is_never_given_twice() {
+    let folder = Folder::new();
+    let alice = actor("alice");
+    let mut last = Position(0);
+    for first in 1..=3 {
+        let store = folder.store().await;
+        let position = store.append(append(&alice, last, first)).await.unwrap();
+        assert_eq!(position.0, last.0 + 1, "none is left out where the store was closed");
+        store.close().await;
+        last = position;
+    }
+    // Whoever removes the end of the log behind the store's back does not bring its position back.
+    folder.sqlite().execute("DELETE FROM records WHERE position = 3", []).unwrap();
+    let store = folder.store().await;
+    let position = store.append(append(&alice, Position(2), 3)).await.unwrap();
+    assert_eq!(position, Position(4));
+    // As a crash leaves it: a stretch is counted, and what was given of it is not known.
+    let copy = Folder::new();
+    let backup = copy.0.path().join("store.db");
+    folder.sqlite().execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
+    let other = copy.store().await;
+    let behind = other.append(append(&alice, position, 4)).await.unwrap();
+    let next = store.append(append(&alice, position, 4)).await.unwrap();
+    assert!(behind > next, "{behind} may have been given by {next}'s store");
+    assert_eq!(next, Position(5));
+    other.close().await;
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_store_in_memory_leaves_nothing_behind() {
     let store = EmbeddedStore::in_memory().await.unwrap();
     assert!(store.describe().contains("removed when it closes"), "{}", store.describe());
@@ -195,7 +225,7 @@ async fn a_full_disk_refuses_definitely_and_service_resumes_with_room() {
         schema::Place { dir: folder.0.path().into(), temporary: false, tuning: Tuning::default() };
     let db = place.open_writer().unwrap();
     let pages: i64 = db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
-    let mut session = session::Session::new(db);
+    let mut session = session::Session::new(db).unwrap();
     // SQLite answers "full" at this page count just as at the end of a disk.
     session.db().execute_batch(&format!("PRAGMA max_page_count = {pages}")).unwrap();
     let mut large = append(&actor("large"), Position(0), 1);

@@ -96,10 +96,11 @@ pub(super) async fn start(
 
 fn open(place: &Place) -> Result<(Lock, Session, Position), StoreError> {
     let lock = step!("embedded.lock", lock::acquire(&place.dir))?;
-    let session = Session::new(place.open_writer()?);
-    let last = session.last_position().map_err(|error| {
+    let unreadable = |error: rusqlite::Error| {
         StoreError(format!("cannot read the store in {}: {error}", place.dir.display()))
-    })?;
+    };
+    let session = Session::new(place.open_writer()?).map_err(unreadable)?;
+    let last = session.last_position().map_err(unreadable)?;
     Ok((lock, session, last))
 }
 
@@ -262,10 +263,15 @@ impl Writer {
     /// Lets go of everything, the lock last.
     fn finish(mut self, session: Option<Session>) {
         self.readers.close();
-        if let Some(session) = session
-            && let Err(error) = schema::fold_log(session.db())
-        {
-            tracing::warn!("the store's log was not folded into its file at the end: {error:#}");
+        if let Some(mut session) = session {
+            if let Err(error) = session.give_back_positions() {
+                tracing::warn!("some positions will be left out: {error}");
+            }
+            if let Err(error) = schema::fold_log(session.db()) {
+                tracing::warn!(
+                    "the store's log was not folded into its file at the end: {error:#}"
+                );
+            }
         }
         let (closing, place) = (std::mem::take(&mut self.closing), self.place.clone());
         drop(self);
