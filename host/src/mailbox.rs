@@ -21,6 +21,7 @@ use crate::{
     failure::{Code, Failure},
     json::Packed,
     prepare::Prepared,
+    record::Position,
     router::Actors,
     served::Realm,
     step::step,
@@ -385,8 +386,8 @@ impl Work<'_> {
             return vec![Err(Failure::new(Code::Overloaded, detail).for_actor(actor))];
         }
         loop {
-            let awake = match self.awake(vm, deadline).await {
-                Ok(awake) => awake,
+            let awake = match self.awake(vm, deadline, false).await {
+                Ok((awake, _)) => awake,
                 Err(failure) => return vec![Err(failure)],
             };
             let mut fit = Vec::with_capacity(asked.len());
@@ -417,10 +418,11 @@ impl Work<'_> {
         deadline: Instant,
     ) -> Result<View, Failure> {
         loop {
-            let awake = self.awake(vm, deadline).await?;
+            let fresh = consistency == Consistency::Linearizable;
+            let (awake, head) = self.awake(vm, deadline, fresh).await?;
             let result = async {
                 awake.settle(self.env, deadline).await?;
-                if consistency == Consistency::Linearizable {
+                if fresh && head != Some(awake.chain.position) {
                     awake.is_current(self.env, deadline).await?;
                 }
                 Ok(awake.view())
@@ -447,12 +449,14 @@ impl Work<'_> {
     }
 
     /// The VM of the code that serves now, made if there is none. It may still have to read the
-    /// rest of its log.
+    /// rest of its log. If it was made here and `asks_head`, also where the store says that this
+    /// ends.
     async fn awake<'v>(
         &self,
         vm: &'v mut Option<Box<Vm>>,
         deadline: Instant,
-    ) -> Result<&'v mut Vm, Failure> {
+        asks_head: bool,
+    ) -> Result<(&'v mut Vm, Option<Position>), Failure> {
         let actor = self.cell.actor();
         let realm = self.realm.current().map_err(|why| {
             *vm = None;
@@ -474,9 +478,12 @@ impl Work<'_> {
                 next.take_over(self.env);
             }
         }
-        let mut awake = match vm.take() {
-            Some(awake) => awake,
-            None => Box::new(restore(self.env, &realm, actor, deadline).await?),
+        let (mut awake, head) = match vm.take() {
+            Some(awake) => (awake, None),
+            None => {
+                let (made, head) = restore(self.env, &realm, actor, deadline, asks_head).await?;
+                (Box::new(made), head)
+            }
         };
         if awake.unchecked
             && let Some(rests) = &realm.rests
@@ -485,7 +492,7 @@ impl Work<'_> {
             // Another deployment may serve it by now, whatever was found of this one.
             if realm.is_superseded() {
                 awake.forget(self.env);
-                let anew = Box::pin(self.awake(vm, deadline));
+                let anew = Box::pin(self.awake(vm, deadline, asks_head));
                 return step!("mailbox.anew", anew.await);
             }
             if let Err(failure) = checked {
@@ -494,7 +501,7 @@ impl Work<'_> {
             }
             awake.unchecked = false;
         }
-        Ok(vm.insert(awake))
+        Ok((vm.insert(awake), head))
     }
 
     /// Keeps a snapshot when one is due, without making the next command wait for it.

@@ -350,6 +350,16 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     async fn snapshot(&self, actor: &Address, key: &Digest)
     -> Result<Option<Snapshot>, StoreError>;
 
+    /// What waking `actor` begins with: [`Self::snapshot`], and the page that [`Self::read`] gives
+    /// from there on, if that costs no further round trip.
+    async fn beginning(
+        &self,
+        actor: &Address,
+        key: &Digest,
+    ) -> Result<(Option<Snapshot>, Option<Page>), StoreError> {
+        Ok((self.snapshot(actor, key).await?, None))
+    }
+
     /// Keeps `snapshot` in place of the actor's former one of the same code, unless that is newer.
     /// Of two codes there is one each; a third pushes out the one of the others that stands at the
     /// lower position. Too large ones are refused.

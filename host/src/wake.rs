@@ -12,6 +12,7 @@ use std::{
 };
 
 use aether_wit::Digest;
+use futures::future::OptionFuture;
 
 use crate::{
     address::Address,
@@ -70,6 +71,8 @@ pub struct Vm {
     pub met: Option<NonZeroU64>,
     /// Whether its actor must be checked before it is asked anything.
     pub unchecked: bool,
+    /// The page of its log that came with its snapshot, to be folded first.
+    beginning: Option<Box<Page>>,
     /// When it was made, as [`Env::era`] counts.
     era: u64,
 }
@@ -93,6 +96,9 @@ pub enum Standing {
 /// that are folded by [`Vm::settle`], a page at a time, so that what was folded is kept even if a
 /// caller's deadline ends before a long log does.
 ///
+/// With `asks_head`, a store that others write to is asked at the same time where the log ends, as
+/// [`Vm::is_current`] would ask it afterwards.
+///
 /// # Errors
 /// `unavailable` if the store cannot answer, `component-fault` if the component cannot begin.
 pub async fn restore(
@@ -100,12 +106,25 @@ pub async fn restore(
     realm: &Arc<Realm>,
     actor: &Address,
     deadline: Instant,
-) -> Result<Vm, Failure> {
+    asks_head: bool,
+) -> Result<(Vm, Option<Position>), Failure> {
     let era = env.era(actor);
     let key = realm.snapshot_key;
-    let kept = env.store.snapshot(actor, &key);
-    let kept = step!("wake.snapshot", env.ask("snapshot", deadline, kept).await)?;
-    let kept = kept.and_then(|kept| snapshot::decode(actor, &realm.plans().state, &kept));
+    let asks_head = asks_head && env.store.is_shared();
+    let beginning = env.ask("snapshot", deadline, env.store.beginning(actor, &key));
+    let head =
+        OptionFuture::from(asks_head.then(|| env.ask("head", deadline, env.store.head(actor))));
+    let (beginning, head) = step!("wake.snapshot", tokio::join!(beginning, head));
+    let ((stored, mut beginning), head) = (beginning?, head.transpose()?);
+    let decode = |kept| snapshot::decode(actor, &realm.plans().state, &kept);
+    let had_one = stored.is_some();
+    let kept = stored.and_then(decode);
+    if had_one && kept.is_none() {
+        // What follows it is not all there is.
+        beginning = None;
+    } else if kept.is_none() && head == Some(Position(0)) {
+        beginning = Some(Page::default());
+    }
     let mut guest = realm.behaviour.guest(actor);
     let (chain, state, ledger) = match kept {
         Some(kept) => (kept.chain, kept.state, kept.ledger),
@@ -115,7 +134,7 @@ pub async fn restore(
         }
     };
     let snapshot_version = chain.version;
-    Ok(Vm {
+    let vm = Vm {
         actor: actor.clone(),
         realm: realm.clone(),
         chain,
@@ -126,8 +145,10 @@ pub async fn restore(
         standing: Standing::Waking { unsure: env.is_unsettled(actor) },
         met: None,
         unchecked: realm.rests.as_ref().is_some_and(|rests| rests.hold(actor)),
+        beginning: beginning.map(Box::new),
         era,
-    })
+    };
+    Ok((vm, head))
 }
 
 /// An actor folded by code that does not serve yet, up to about the end of its log; none if that
@@ -138,11 +159,17 @@ pub async fn fold_ahead(
     actor: &Address,
     deadline: Instant,
 ) -> Option<Vm> {
-    let mut vm = restore(env, realm, actor, deadline).await.ok()?;
+    let (mut vm, _) = restore(env, realm, actor, deadline, false).await.ok()?;
     let mut proven = vm.chain.digest.is_none();
+    let mut beginning = vm.beginning.take();
     while clock::now() < deadline {
-        let read = env.store.read(actor, vm.unread(proven), Freshness::Any);
-        let page = step!("wake.read-ahead", env.ask("read", deadline, read).await).ok()?;
+        let page = match beginning.take() {
+            Some(page) => *page,
+            None => {
+                let read = env.store.read(actor, vm.unread(proven), Freshness::Any);
+                step!("wake.read-ahead", env.ask("read", deadline, read).await).ok()?
+            }
+        };
         let more = page.more;
         match vm.take_in(env, page, proven).await.ok()? {
             Taken::Moved if more => proven = true,
@@ -173,9 +200,15 @@ impl Vm {
         // The record that it stands on is read once more, to see that the log still holds it.
         let mut proven = self.chain.digest.is_none();
         let mut pause = FIRST_PAUSE;
+        let mut beginning = self.beginning.take().filter(|_| freshness == Freshness::Any);
         loop {
-            let read = env.store.read(&self.actor, self.unread(proven), freshness);
-            let page = step!("wake.read", env.ask("read", deadline, read).await)?;
+            let page = match beginning.take() {
+                Some(page) => *page,
+                None => {
+                    let read = env.store.read(&self.actor, self.unread(proven), freshness);
+                    step!("wake.read", env.ask("read", deadline, read).await)?
+                }
+            };
             let more = page.more;
             match self.take_in(env, page, proven).await? {
                 Taken::Moved if more => proven = true,

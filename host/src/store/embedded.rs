@@ -296,6 +296,20 @@ impl EventStore for EmbeddedStore {
         self.query(move |db| queries::snapshot(db, &actor, Some(key))).await
     }
 
+    async fn beginning(
+        &self,
+        actor: &Address,
+        key: &Digest,
+    ) -> Result<(Option<Snapshot>, Option<Page>), StoreError> {
+        let (actor, key) = (actor.clone(), *key);
+        self.query(move |db| {
+            let snapshot = queries::snapshot(db, &actor, Some(key))?;
+            let from = snapshot.as_ref().map_or(Position(0), |snapshot| snapshot.position);
+            Ok((snapshot, Some(queries::page(db, &actor, from)?)))
+        })
+        .await
+    }
+
     async fn save_snapshot(&self, actor: &Address, snapshot: Snapshot) -> Result<(), StoreError> {
         let (bytes, limit) = (snapshot.bytes.len(), self.record_limit);
         if bytes > limit {
