@@ -445,7 +445,7 @@ impl Host {
         if query.consistency == Consistency::Local
             && query.min_version.is_none()
             && self.0.env.quarantined(actor).is_none()
-            && let Some(view) = realm.actors.get(actor).and_then(|cell| cell.peek(&self.0.env))
+            && let Some(view) = realm.actors.touch(actor).and_then(|cell| cell.peek(&self.0.env))
         {
             return Ok(view);
         }

@@ -1,12 +1,12 @@
 //! What the host counts, in OpenMetrics' terms.
 //!
 //! Label sets are looked up once per aggregate: [`Metrics::aggregate`] gives handles that cost an
-//! atomic addition per use. The methods with names do that lookup themselves, in two hash maps
+//! atomic addition per use. The methods with names do that lookup themselves, in two small maps
 //! behind a read lock and without allocating. Labels are names of models, codes and operations,
 //! never ids, so the number of series is bounded by the models.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -74,10 +74,10 @@ struct Place {
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// The counters of each aggregate, by context and name.
-type ByContext = HashMap<Box<str>, HashMap<Box<str>, Arc<AggregateMetrics>>>;
+type ByContext = BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<AggregateMetrics>>>;
 
 /// Count and time of calls to the store, by operation and whether they succeeded.
-type ByCall = HashMap<(&'static str, bool), (Counter, Histogram)>;
+type ByCall = BTreeMap<(&'static str, bool), (Counter, Histogram)>;
 
 /// Everything that the host counts.
 pub struct Metrics {

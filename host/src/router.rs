@@ -5,7 +5,7 @@
 //! instead of by looking at all.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use lru::LruCache;
+use lru::{DefaultHasher, LruCache};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -27,6 +27,10 @@ use crate::{
 /// More shards than cores, so that two commands rarely meet at one lock.
 const SHARDS: usize = 16;
 
+/// Actors that are not idle for long enough, one after the other from the longest unused on, behind
+/// which none is taken for idle: the order is not exact.
+const IN_USE_IN_A_ROW: usize = 32;
+
 /// How often an actor that falls asleep in the very moment is woken anew before giving up: more
 /// than once needs another host or sweep at work each time.
 const WAKE_TRIES: usize = 16;
@@ -35,7 +39,7 @@ const WAKE_TRIES: usize = 16;
 #[derive(Debug)]
 pub struct Actors {
     shards: Vec<Mutex<LruCache<Address, Arc<Cell>>>>,
-    hasher: RandomState,
+    hasher: DefaultHasher,
     awake: AtomicUsize,
 }
 
@@ -43,7 +47,7 @@ impl Default for Actors {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect(),
-            hasher: RandomState::new(),
+            hasher: DefaultHasher::default(),
             awake: AtomicUsize::new(0),
         }
     }
@@ -77,16 +81,34 @@ impl Actors {
             .collect()
     }
 
-    /// Those idle for at least `idle`.
+    /// The actor, if it is awake. Counts as use.
+    #[must_use]
+    pub fn touch(&self, actor: &Address) -> Option<Arc<Cell>> {
+        self.shard(actor)?.get(actor).cloned()
+    }
+
+    /// Those idle for at least `idle`. Looks at no more than those and a few: a host full of
+    /// actors in use is swept at the cost of an empty one.
     #[must_use]
     pub fn idle_for(&self, idle: Duration) -> Vec<Arc<Cell>> {
         let mut found = Vec::new();
         for shard in &self.shards {
             let shard = lock(shard);
-            let cells = shard.iter().map(|(_, cell)| cell);
-            found.extend(
-                cells.filter(|cell| cell.idle_for().is_some_and(|time| time >= idle)).cloned(),
-            );
+            let mut in_use = 0;
+            for (_, cell) in shard.iter().rev() {
+                match cell.idle_for() {
+                    Some(time) if time >= idle => {
+                        found.push(cell.clone());
+                        in_use = 0;
+                    }
+                    Some(_) => in_use += 1,
+                    // It is at work, however long ago that was asked for.
+                    None => {}
+                }
+                if in_use >= IN_USE_IN_A_ROW {
+                    break;
+                }
+            }
         }
         found
     }

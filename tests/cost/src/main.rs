@@ -5,7 +5,8 @@
 //! `check`: counts them with valgrind and compares with what is written down in `turn-instructions`
 //! (`make bench-check`). `awake N`: memory of an awake account without instance, with a full
 //! window of recent commands. `replay N`: N events through `evolve` in batches of 256, guest calls
-//! only. `wake N`: N new accounts up to their first state, instance included, no store. `languages`:
+//! only. `wake N`: N new accounts up to their first state, instance included, no store. `idle N`:
+//! processor time of a host in which N accounts are awake and nothing is asked of any. `languages`:
 //! the account in each language (`make bench-languages`).
 
 mod languages;
@@ -40,6 +41,9 @@ const BATCH: usize = 256;
 /// Instances beside which actors are awake without one.
 const INSTANCES: usize = 64;
 
+/// How long an idle host is watched.
+const WATCHED: Duration = Duration::from_secs(30);
+
 /// Longest time of one command, far more than any takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -54,7 +58,8 @@ const RUNS: [u64; 2] = [500, 2500];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "usage: aether-cost check | turns N | awake N | replay N | wake N | languages …";
+    let usage =
+        "usage: aether-cost check | turns N | awake N | replay N | wake N | idle N | languages …";
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (what, n): (&str, u64) = match arguments.as_slice() {
         ["check"] => return check(),
@@ -69,6 +74,7 @@ fn main() -> Result<()> {
             "awake" => awake(n).await,
             "replay" => replay(n).await,
             "wake" => wake(n).await,
+            "idle" => idle(n).await,
             _ => bail!("{usage}"),
         }
     })
@@ -248,4 +254,29 @@ async fn wake(n: u64) -> Result<()> {
     let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
     println!("{} wakes: half within {:.1?}, 99 % within {:.1?}", times.len(), at(50), at(99));
     Ok(())
+}
+
+async fn idle(n: u64) -> Result<()> {
+    let host = start().await?;
+    for number in 0..n {
+        host.wake(&account(number)?, clock::now() + PATIENCE).await?;
+    }
+    // What the last ones have begun ends meanwhile.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (begun, before) = (clock::now(), processor()?);
+    tokio::time::sleep(WATCHED).await;
+    let (took, used) = (begun.elapsed(), processor()?.saturating_sub(before));
+    println!("{:.2} % of a core", 100.0 * used.as_secs_f64() / took.as_secs_f64());
+    Ok(())
+}
+
+/// Processor time of all threads of this process.
+fn processor() -> Result<Duration> {
+    let mut nanos = 0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let stat = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        let time: u64 = stat.split(' ').next().context("schedstat")?.parse()?;
+        nanos += time;
+    }
+    Ok(Duration::from_nanos(nanos))
 }
