@@ -28,7 +28,11 @@ mod ticker;
 mod values;
 mod wasi;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
 
 use aether_wit::Digest;
 
@@ -57,6 +61,8 @@ struct Shared {
     cache: Cache,
     ticker: Ticker,
     loaders: Loaders,
+    /// The components that somebody holds: the same bytes are not compiled or mapped again.
+    loaded: Mutex<HashMap<Digest, Weak<Component>>>,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -79,21 +85,23 @@ impl Sandbox {
             cache: Cache::new(config.cache_dir.clone()),
             ticker: Ticker::start(vec![engines.pooled.clone(), engines.on_demand.clone()])?,
             loaders: Loaders::start()?,
+            loaded: Mutex::default(),
             config,
             engines,
             linkers,
         })))
     }
 
-    /// Compiles a component, or takes it from the cache, and checks what it imports. Slow: runs
-    /// on threads of its own, of lower priority than those that serve.
+    /// Compiles a component, or takes it from the cache, and checks what it imports; gives the one
+    /// that is loaded already if somebody still holds it. Slow: runs on threads of its own, of lower
+    /// priority than those that serve.
     ///
     /// # Errors
     /// If the bytes are not a component that this sandbox takes.
     pub async fn load(&self, bytes: bytes::Bytes) -> Result<Arc<Component>, LoadError> {
         let shared = Arc::clone(&self.0);
         let loaded = self.0.loaders.run(move || Component::load(&shared, &bytes)).await;
-        loaded.unwrap_or(Err(LoadError::Stopped)).map(Arc::new)
+        loaded.unwrap_or(Err(LoadError::Stopped))
     }
 
     /// Most instances alive at once.

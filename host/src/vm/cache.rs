@@ -5,6 +5,11 @@
 //! the file begins with the digest of what it was made from and the digest of the code itself. It
 //! is written aside and renamed, and read into memory, so no other process can change it under us.
 //! Anything unexpected means to compile again; the cache is never a reason to fail.
+//!
+//! What compiling would cost ([`super::survey`]) is part of the key, so code that is there is not
+//! judged again.
+
+mod held;
 
 use std::{
     fs,
@@ -19,10 +24,24 @@ use aether_wit::Digest;
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, component::Component};
 
-use super::engine::Engines;
+use self::held::{Held, PIECE, digest, of_piece};
+use super::{
+    LoadError,
+    engine::{Engines, POOL_SHAPE},
+    limits::CompileLimits,
+    survey::survey,
+};
+use crate::clock;
 
 /// First bytes of a file: what it is, and the version of this layout.
-const MAGIC: &[u8; 16] = b"aether code v1\n\0";
+const MAGIC: &[u8; 16] = b"aether code v2\n\0";
+
+/// Bytes before the reason why the code does not fit the pool: [`MAGIC`], the key, the digest, and how
+/// long the reason is.
+const HEADER: usize = 16 + 32 + 32 + 4;
+
+/// Longest reason, in bytes.
+const MAX_REASON: usize = 4 << 10;
 
 /// Most bytes of compiled code that are read; larger ones are compiled again.
 const MAX_CODE_BYTES: u64 = 1 << 30;
@@ -49,19 +68,23 @@ impl Cache {
     /// once.
     ///
     /// # Errors
-    /// If the bytes do not compile.
+    /// If compiling the bytes would cost more than `limits`, or they do not compile.
     pub(super) fn component(
         &self,
         engines: &Engines,
+        limits: &CompileLimits,
         digest: Digest,
         bytes: &[u8],
-    ) -> wasmtime::Result<(Component, Option<wasmtime::Error>)> {
-        let Some(folder) = &self.0 else { return fit(engines, &compile(engines, bytes)?) };
-        let key = key(&engines.pooled, digest);
+    ) -> Result<(Component, Option<String>), LoadError> {
+        let Some(folder) = &self.0 else {
+            let (component, unfit, _) = compile(engines, limits, digest, bytes)?;
+            return Ok((component, unfit));
+        };
+        let key = key(&engines.pooled, limits, digest);
         let path = folder.join(format!("{}.code", hex(&key)));
         match read(folder, &path, &key) {
-            Ok(code) => match fit(engines, &code) {
-                Ok(component) => return Ok(component),
+            Ok((code, unfit)) => match kept(engines, &code, unfit.is_none()) {
+                Ok(component) => return Ok((component, unfit)),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "cached code does not fit, compiling again")
                 }
@@ -71,42 +94,69 @@ impl Cache {
                 tracing::warn!(path = %path.display(), %error, "cached code is not used, compiling again")
             }
         }
-        let code = compile(engines, bytes)?;
-        let component = fit(engines, &code)?;
-        if let Err(error) = write(folder, &path, &key, &code) {
+        let (component, unfit, code) = compile(engines, limits, digest, bytes)?;
+        if let Err(error) = write(folder, &path, &key, unfit.as_deref(), &code) {
             tracing::warn!(path = %path.display(), %error, "compiled code could not be cached");
         }
-        Ok(component)
+        Ok((component, unfit))
     }
 }
 
-/// The code of a component, as it is kept.
-fn compile(engines: &Engines, bytes: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    engines.pooled.precompile_component(bytes)
+/// The component, why it does not fit the pool if it does not, and its code as it is kept.
+fn compile(
+    engines: &Engines,
+    limits: &CompileLimits,
+    digest: Digest,
+    bytes: &[u8],
+) -> Result<(Component, Option<String>, Vec<u8>), LoadError> {
+    survey(bytes, limits)?;
+    let begun = clock::now();
+    let code = engines.pooled.precompile_component(bytes).map_err(refused)?;
+    tracing::info!(component = %digest, bytes = bytes.len(), took_ms = begun.elapsed().as_millis(), "component compiled");
+    match deserialize(&engines.pooled, &code) {
+        Ok(component) => Ok((component, None, code)),
+        Err(reason) => {
+            let component = deserialize(&engines.on_demand, &code).map_err(refused)?;
+            Ok((component, Some(cause(&reason)), code))
+        }
+    }
 }
 
-/// The component for the pool if it fits a slot, else on demand and why.
-fn fit(engines: &Engines, code: &[u8]) -> wasmtime::Result<(Component, Option<wasmtime::Error>)> {
-    match deserialize(&engines.pooled, code) {
-        Ok(component) => Ok((component, None)),
-        Err(reason) => Ok((deserialize(&engines.on_demand, code)?, Some(reason))),
-    }
+fn refused(error: wasmtime::Error) -> LoadError {
+    LoadError::NotAComponent(cause(&error))
+}
+
+/// Error and cause in one line.
+fn cause(error: &wasmtime::Error) -> String {
+    let mut text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+    text.truncate(text.floor_char_boundary(MAX_REASON));
+    text
 }
 
 /// Takes compiled code as it is.
 #[expect(unsafe_code, reason = "wasmtime offers no checked way to load compiled code")]
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `code` must be what wasmtime compiled and nobody changed. `compile` gave it, or
-    // `read` did: its digest stands in the header beside the key of this engine and component, and
-    // header and code come from a file of our user in a folder that no other user can write or
-    // enter. It is in our memory, so it cannot change after the check. wasmtime itself checks the
-    // settings.
+    // SAFETY: `code` must be what wasmtime compiled and nobody changed: `compile` has just got it
+    // from there.
     unsafe { Component::deserialize(engine, code) }
 }
 
+/// Takes code that was kept, for the pool or on demand.
+#[expect(unsafe_code, reason = "wasmtime offers no checked way to load compiled code")]
+fn kept(engines: &Engines, code: &Held, fits: bool) -> wasmtime::Result<Component> {
+    let engine = if fits { &engines.pooled } else { &engines.on_demand };
+    // SAFETY: `code` must be what wasmtime compiled and nobody changed or will change. `read` gave
+    // it: its digest stands in the header beside the key of this engine and component, and header
+    // and code come from a file of our user in a folder that no other user can write or enter. What
+    // is held is a sealed copy of it in memory, made before its digest was compared. wasmtime itself
+    // checks the settings.
+    unsafe { Component::deserialize_file(engine, code.path()) }
+}
+
 /// What the code depends on: the component, and through the engine's own hash wasmtime's version,
-/// the target and every setting that decides about code.
-fn key(engine: &Engine, component: Digest) -> [u8; 32] {
+/// the target and every setting that decides about code. And what was found of it: the limits within
+/// which it may be compiled, and through the pool's shape whether it fits.
+fn key(engine: &Engine, limits: &CompileLimits, component: Digest) -> [u8; 32] {
     struct IntoSha(Sha256);
     impl Hasher for IntoSha {
         fn write(&mut self, bytes: &[u8]) {
@@ -118,15 +168,17 @@ fn key(engine: &Engine, component: Digest) -> [u8; 32] {
     }
     let mut hash = IntoSha(Sha256::new());
     hash.write(MAGIC);
+    POOL_SHAPE.hash(&mut hash);
     hash.write(component.as_bytes());
+    limits.hash(&mut hash);
     engine.precompile_compatibility_hash().hash(&mut hash);
     hash.0.finalize().into()
 }
 
-/// The code in the file at `path`, if every check passes.
-fn read(folder: &Path, path: &Path, key: &[u8; 32]) -> io::Result<Vec<u8>> {
+/// The code in the file at `path`, and why it does not fit the pool, if every check passes.
+fn read(folder: &Path, path: &Path, key: &[u8; 32]) -> io::Result<(Held, Option<String>)> {
     ours(folder)?;
-    let file = fs::OpenOptions::new()
+    let mut file = fs::OpenOptions::new()
         .read(true)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)?;
@@ -137,19 +189,36 @@ fn read(folder: &Path, path: &Path, key: &[u8; 32]) -> io::Result<Vec<u8>> {
     if about.len() > MAX_CODE_BYTES {
         return Err(io::Error::other("the file is too large"));
     }
-    let mut bytes = Vec::new();
-    file.take(MAX_CODE_BYTES).read_to_end(&mut bytes)?;
-    let code = bytes
-        .strip_prefix(MAGIC)
-        .and_then(|rest| rest.strip_prefix(key))
-        .and_then(|rest| rest.split_at_checked(32))
-        .filter(|(digest, code)| *digest == Sha256::digest(code).as_slice())
-        .map(|(_, code)| code.to_vec());
-    code.ok_or_else(|| io::Error::other("the file is damaged or of another component"))
+    let damaged = || io::Error::other("the file is damaged or of another component");
+    let mut header = Vec::with_capacity(HEADER);
+    Read::by_ref(&mut file).take(HEADER as u64).read_to_end(&mut header)?;
+    let parts = header.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(key));
+    let parts = parts.and_then(|rest| rest.split_first_chunk::<32>());
+    let parts = parts.and_then(|(digest, rest)| Some((digest, rest.try_into().ok()?)));
+    let (expected, length) = parts.ok_or_else(damaged)?;
+    let length = u64::from(u32::from_le_bytes(length));
+    let begin = HEADER as u64 + length;
+    if length > MAX_REASON as u64 || begin > about.len() {
+        return Err(damaged());
+    }
+    let mut reason = Vec::new();
+    Read::by_ref(&mut file).take(length).read_to_end(&mut reason)?;
+    let (code, pieces) = Held::read(&file, begin, about.len() - begin)?;
+    if digest(&reason, pieces) != *expected {
+        return Err(damaged());
+    }
+    let reason = String::from_utf8(reason).map_err(|_| damaged())?;
+    Ok((code, (!reason.is_empty()).then_some(reason)))
 }
 
 /// Writes the file aside and renames it, so that readers see all of it or nothing.
-fn write(folder: &Path, path: &Path, key: &[u8; 32], code: &[u8]) -> io::Result<()> {
+fn write(
+    folder: &Path,
+    path: &Path,
+    key: &[u8; 32],
+    unfit: Option<&str>,
+    code: &[u8],
+) -> io::Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     ours(folder)?;
     let next = NEXT.fetch_add(1, Relaxed);
@@ -159,7 +228,10 @@ fn write(folder: &Path, path: &Path, key: &[u8; 32], code: &[u8]) -> io::Result<
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
         file.write_all(MAGIC)?;
         file.write_all(key)?;
-        file.write_all(&Sha256::digest(code))?;
+        let reason = unfit.unwrap_or_default().as_bytes();
+        file.write_all(&digest(reason, code.chunks(PIECE).map(of_piece)))?;
+        file.write_all(&u32::try_from(reason.len()).map_err(io::Error::other)?.to_le_bytes())?;
+        file.write_all(reason)?;
         file.write_all(code)?;
         file.sync_data()?;
         fs::rename(&aside, path)
@@ -225,6 +297,16 @@ mod tests {
         Engines::new(&limits).unwrap()
     }
 
+    /// The component within the default limits.
+    fn component(
+        cache: &Cache,
+        engines: &Engines,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> Result<(Component, Option<String>), LoadError> {
+        cache.component(engines, &CompileLimits::default(), digest, bytes)
+    }
+
     fn cached(folder: &Path) -> (Cache, Engines, Vec<u8>, Digest) {
         let bytes = wat::parse_str(COMPONENT).unwrap();
         let digest = Digest::of(&bytes);
@@ -236,12 +318,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("a/b");
         let (cache, engines, bytes, digest) = cached(&folder);
-        cache.component(&engines, digest, &bytes).unwrap();
+        component(&cache, &engines, digest, &bytes).unwrap();
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(file(&folder)).unwrap().mode() & 0o777, 0o600);
         // These bytes would not compile: what comes back is what was kept under the digest.
-        assert!(cache.component(&engines, digest, b"nothing").is_ok());
-        assert!(cache.component(&engines, Digest::of(b"other"), b"nothing").is_err());
+        assert!(component(&cache, &engines, digest, b"nothing").is_ok());
+        assert!(component(&cache, &engines, Digest::of(b"other"), b"nothing").is_err());
     }
 
     #[test]
@@ -249,38 +331,48 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("cache");
         let (cache, engines, bytes, digest) = cached(&folder);
-        cache.component(&engines, digest, &bytes).unwrap();
+        component(&cache, &engines, digest, &bytes).unwrap();
         let path = file(&folder);
         let whole = fs::read(&path).unwrap();
-        for at in [0, 20, 50, 90, whole.len() - 1] {
+        for at in [0, 20, 50, 80, 83, 90, whole.len() - 1] {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             fs::write(&path, &damaged).unwrap();
-            assert!(cache.component(&engines, digest, b"nothing").is_err(), "byte {at}");
-            assert!(cache.component(&engines, digest, &bytes).is_ok());
+            assert!(component(&cache, &engines, digest, b"nothing").is_err(), "byte {at}");
+            assert!(component(&cache, &engines, digest, &bytes).is_ok());
             assert_eq!(fs::read(&path).unwrap(), whole, "written anew");
         }
-        for cut in [0, 30, 70, whole.len() - 1] {
+        for cut in [0, 30, 70, 82, 90, whole.len() - 1] {
             fs::write(&path, &whole[..cut]).unwrap();
-            assert!(cache.component(&engines, digest, b"nothing").is_err(), "cut at {cut}");
+            assert!(component(&cache, &engines, digest, b"nothing").is_err(), "cut at {cut}");
         }
         fs::write(&path, &whole).unwrap();
-        assert!(cache.component(&engines, digest, b"nothing").is_ok());
+        assert!(component(&cache, &engines, digest, b"nothing").is_ok());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).unwrap();
-        assert!(cache.component(&engines, digest, b"nothing").is_err(), "others can write it");
+        assert!(component(&cache, &engines, digest, b"nothing").is_err(), "others can write it");
         fs::remove_file(&path).unwrap();
         let elsewhere = root.path().join("elsewhere");
         fs::write(&elsewhere, &whole).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
-        assert!(cache.component(&engines, digest, b"nothing").is_err(), "a link");
+        assert!(component(&cache, &engines, digest, b"nothing").is_err(), "a link");
     }
 
     #[test]
     fn code_of_other_settings_is_another_file() {
         let root = tempfile::tempdir().unwrap();
         let (cache, engines, bytes, digest) = cached(&root.path().join("cache"));
-        cache.component(&engines, digest, &bytes).unwrap();
-        assert!(cache.component(&self::engines(2 << 20), digest, b"nothing").is_err());
+        component(&cache, &engines, digest, &bytes).unwrap();
+        assert!(component(&cache, &self::engines(2 << 20), digest, b"nothing").is_err());
+    }
+
+    #[test]
+    fn code_is_judged_anew_by_other_limits() {
+        let root = tempfile::tempdir().unwrap();
+        let (cache, engines, bytes, digest) = cached(&root.path().join("cache"));
+        component(&cache, &engines, digest, &bytes).unwrap();
+        let limits = CompileLimits { functions: 0, ..CompileLimits::default() };
+        let refused = cache.component(&engines, &limits, digest, &bytes).err();
+        assert!(matches!(refused, Some(LoadError::TooCostly { .. })), "{refused:?}");
     }
 
     #[test]
@@ -295,10 +387,10 @@ mod tests {
         );
         let bytes = wat::parse_str(large).unwrap();
         let digest = Digest::of(&bytes);
-        let (_, refused) = cache.component(&engines, digest, &bytes).unwrap();
-        assert!(refused.is_some(), "it fits the pool");
-        let (_, refused) = cache.component(&engines, digest, b"nothing").unwrap();
-        assert!(refused.is_some());
+        let (_, compiled) = component(&cache, &engines, digest, &bytes).unwrap();
+        assert!(compiled.is_some(), "it fits the pool");
+        let (_, kept) = component(&cache, &engines, digest, b"nothing").unwrap();
+        assert_eq!(kept, compiled, "with the reason");
     }
 
     #[test]
@@ -308,7 +400,7 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         let (cache, engines, bytes, digest) = cached(&folder);
-        cache.component(&engines, digest, &bytes).unwrap();
+        component(&cache, &engines, digest, &bytes).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         let file = root.path().join("file");
         fs::write(&file, b"").unwrap();
@@ -320,9 +412,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("cache");
         let (cache, engines, bytes, digest) = cached(&folder);
-        cache.component(&engines, digest, &bytes).unwrap();
+        component(&cache, &engines, digest, &bytes).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(cache.component(&engines, digest, b"nothing").is_err());
+        assert!(component(&cache, &engines, digest, b"nothing").is_err());
     }
 
     #[test]
@@ -366,16 +458,19 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("cache");
         let (cache, engines, bytes, digest) = cached(&folder);
-        cache.component(&engines, digest, &bytes).unwrap();
+        component(&cache, &engines, digest, &bytes).unwrap();
         let path = file(&folder);
         let right = fs::read(&path).unwrap();
         let other = wat::parse_str(COMPONENT.replace("i32.const 7", "i32.const 8")).unwrap();
         let elsewhere = root.path().join("other");
         let others = Cache::new(Some(elsewhere.clone()));
-        others.component(&engines, Digest::of(&other), &other).unwrap();
+        component(&others, &engines, Digest::of(&other), &other).unwrap();
         fs::copy(file(&elsewhere), &path).unwrap();
-        assert!(cache.component(&engines, digest, b"nothing").is_err(), "whole, but not this one");
-        cache.component(&engines, digest, &bytes).unwrap();
+        assert!(
+            component(&cache, &engines, digest, b"nothing").is_err(),
+            "whole, but not this one"
+        );
+        component(&cache, &engines, digest, &bytes).unwrap();
         assert_eq!(fs::read(&path).unwrap(), right, "written anew");
     }
 
@@ -388,12 +483,12 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     let cache = Cache::new(Some(folder.clone()));
-                    cache.component(&engines, digest, &bytes).unwrap();
+                    component(&cache, &engines, digest, &bytes).unwrap();
                 });
             }
         });
         let cache = Cache::new(Some(folder.clone()));
-        assert!(cache.component(&engines, digest, b"nothing").is_ok());
+        assert!(component(&cache, &engines, digest, b"nothing").is_ok());
         file(&folder);
     }
 }

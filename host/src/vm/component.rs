@@ -1,6 +1,6 @@
 //! Loading: bytes to a compiled component that imports nothing but what the sandbox gives.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 
 use aether_wit::{Digest, Model};
 use wasmtime::{
@@ -12,7 +12,6 @@ use super::{
     Behaviour, LoadError, Shared,
     engine::{Engines, WASM_PAGE},
     slow::SlowThread,
-    survey::survey,
     wasi::{self, World},
 };
 use crate::json::AggregatePlans;
@@ -43,8 +42,23 @@ impl std::fmt::Debug for Component {
 }
 
 impl Component {
-    /// Compiles and checks `bytes`. Slow: not for a runtime's own threads.
-    pub(super) fn load(shared: &Arc<Shared>, bytes: &[u8]) -> Result<Self, LoadError> {
+    /// The component of `bytes`: the one that is loaded already, or a new one. Slow: not for a
+    /// runtime's own threads.
+    pub(super) fn load(shared: &Arc<Shared>, bytes: &[u8]) -> Result<Arc<Self>, LoadError> {
+        let digest = Digest::of(bytes);
+        let loaded = || shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = loaded().get(&digest).and_then(Weak::upgrade) {
+            return Ok(component);
+        }
+        let component = Arc::new(Self::new(shared, digest, bytes)?);
+        let mut loaded = loaded();
+        loaded.retain(|_, component| component.strong_count() > 0);
+        loaded.insert(digest, Arc::downgrade(&component));
+        Ok(component)
+    }
+
+    /// Compiles `bytes`, or takes them from the cache, and checks what they import.
+    fn new(shared: &Arc<Shared>, digest: Digest, bytes: &[u8]) -> Result<Self, LoadError> {
         let limit = shared.config.max_component_bytes;
         if bytes.len() > limit {
             return Err(LoadError::TooLarge { bytes: bytes.len(), limit });
@@ -52,12 +66,8 @@ impl Component {
         if bytes.starts_with(CORE_MODULE) {
             return Err(LoadError::CoreModule);
         }
-        survey(bytes, &shared.config.compile)?;
-        let digest = Digest::of(bytes);
-        let (code, refused) = shared
-            .cache
-            .component(&shared.engines, digest, bytes)
-            .map_err(|error| LoadError::NotAComponent(cause(&error)))?;
+        let limits = &shared.config.compile;
+        let (code, refused) = shared.cache.component(&shared.engines, limits, digest, bytes)?;
         check_imports(&code)?;
         let first_memory = first_memory(&code, shared.config.max_guest_memory)?;
         let linkers = &shared.linkers;
@@ -66,7 +76,7 @@ impl Component {
             .instantiate_pre(&code)
             .map_err(|error| LoadError::Import { detail: format!("{error:#}") })?;
         if let Some(reason) = &refused {
-            tracing::warn!(component = %digest, reason = %cause(reason), "the component does not fit the pool: its instances are made on demand, which takes longer");
+            tracing::info!(component = %digest, %reason, "the component does not fit the pool: its instances are made on demand, which takes longer");
         }
         Ok(Self {
             shared: Arc::clone(shared),
@@ -205,11 +215,6 @@ fn wasi_names() -> String {
         .into_iter()
         .map(|(package, interfaces)| format!("`{package}/{{{}}}`", interfaces.join(", ")));
     packages.collect::<Vec<_>>().join(", ")
-}
-
-/// Error and cause in one line.
-fn cause(error: &wasmtime::Error) -> String {
-    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What components may import, for each engine.

@@ -37,6 +37,9 @@ const TABLES: u32 = 3;
 /// Elements of a table in the pool: address space only until they are used.
 pub(super) const TABLE_ELEMENTS: usize = 20_000;
 
+/// What decides, beside the size of a slot, whether a component fits the pool.
+pub(super) const POOL_SHAPE: [u32; 3] = [CORE_INSTANCES, TABLES, TABLE_ELEMENTS as u32];
+
 /// Memory of a slot that stays resident when its instance goes, in bytes: enough for what a
 /// small component touches, so that its successor takes no page faults.
 const KEEP_RESIDENT: usize = 256 << 10;

@@ -33,7 +33,7 @@ impl Default for SandboxConfig {
 }
 
 /// Limits of what compiling a component may cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CompileLimits {
     /// Most that all functions may cost together: see [`CompileLimits::function`].
     pub component: u64,

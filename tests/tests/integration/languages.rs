@@ -4,6 +4,7 @@
 //! `make languages` compares 10,000 random histories: `AETHER_TEST_HISTORIES=10000`.
 
 mod conformance;
+mod loading;
 mod one_log;
 mod samples;
 mod world;

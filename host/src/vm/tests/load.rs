@@ -25,6 +25,18 @@ async fn what_is_no_component_is_told_apart() {
 }
 
 #[tokio::test]
+async fn the_same_bytes_are_loaded_once_while_somebody_holds_them() {
+    let sandbox = sandbox(1);
+    let load = |wat: &str| sandbox.load(component(WIT, wat).into());
+    let first = load(WAT).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &load(WAT).await.unwrap()));
+    let was = Arc::downgrade(&first);
+    drop(first);
+    assert!(was.upgrade().is_none(), "nobody else holds it");
+    assert_eq!(load(WAT).await.unwrap().digest(), Digest::of(component(WIT, WAT)));
+}
+
+#[tokio::test]
 async fn imports_that_are_not_given_are_refused_by_name() {
     for (import, name) in [
         (r#"(import "get-secret" (func))"#, "`get-secret`"),

@@ -31,7 +31,7 @@ const HISTORIES: usize = 200;
 const CLIENTS: usize = 4;
 
 /// Answers between two deploys.
-const SOME: usize = 50;
+pub const SOME: usize = 50;
 
 /// The account that every language works on.
 const POLYGLOT: &str = "bank/account/polyglot";
@@ -114,7 +114,8 @@ fn run(arguments: &[&str], url: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
-fn deploy(url: &str, language: Language) {
+/// Deploys the bank with the account in this language.
+pub fn deploy(url: &str, language: Language) {
     let model = language.bank().unwrap();
     let (done, said) = run(&["deploy", model.to_str().unwrap()], url);
     assert!(done, "{language}: {said}");
@@ -159,6 +160,11 @@ fn history(random: &mut StdRng) -> Vec<(&'static str, Value)> {
     // Most accounts are opened first.
     let opened = random.random_bool(0.8).then(|| ("opened", json!({ "owner": owner(random) })));
     opened.into_iter().chain((0..length).map(|_| event(random))).collect()
+}
+
+/// Whether this is `make languages`.
+pub fn asked_for_all() -> bool {
+    std::env::var_os(HISTORIES_VARIABLE).is_some()
 }
 
 fn histories() -> usize {
