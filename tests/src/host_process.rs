@@ -266,7 +266,16 @@ impl HostProcess {
     /// # Errors
     /// If it is not running.
     pub fn resident_bytes(&self) -> Result<u64> {
-        memory(self.pid(), "VmRSS:")
+        memory(self.pid(), "status", "VmRSS:")
+    }
+
+    /// Its share of the memory that is in RAM, in bytes: a page that it has mapped a hundred times, as
+    /// the first memory of its instances, counts once.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn proportional_bytes(&self) -> Result<u64> {
+        memory(self.pid(), "smaps_rollup", "Pss:")
     }
 
     /// The most memory that it had in RAM since it was started, in bytes.
@@ -274,7 +283,7 @@ impl HostProcess {
     /// # Errors
     /// If it is not running.
     pub fn peak_bytes(&self) -> Result<u64> {
-        memory(self.pid(), "VmHWM:")
+        memory(self.pid(), "status", "VmHWM:")
     }
 
     /// All that it has printed since it was last started, stdout and stderr as they came.
@@ -376,8 +385,8 @@ impl Drop for HostProcess {
 }
 
 /// A line about memory of `/proc/PID/status`, in bytes.
-fn memory(pid: u32, name: &str) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
+fn memory(pid: u32, file: &str, name: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/{file}");
     let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
@@ -431,7 +440,8 @@ impl Running {
                 return Ok(status);
             }
             // One that is just ending has none any more.
-            self.peak_bytes = memory(self.child.id(), "VmHWM:").unwrap_or(self.peak_bytes);
+            self.peak_bytes =
+                memory(self.child.id(), "status", "VmHWM:").unwrap_or(self.peak_bytes);
             ensure!(
                 clock::now() < deadline,
                 "still running after {limit:?}; it said:\n{}",

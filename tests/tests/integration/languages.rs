@@ -5,6 +5,7 @@
 
 mod conformance;
 mod loading;
+mod many;
 mod one_log;
 mod samples;
 mod world;
