@@ -218,6 +218,7 @@ language-tools:
 	@mkdir -p $(MISSING)
 	@for language in $(LANGUAGES); do \
 		log="$(MISSING)/$$language.log"; \
+		printf '==> installing the tools for %s, where they are missing\n' "$$language"; \
 		if $(MAKE) --no-print-directory -C "$(ACCOUNTS)$$language" tools TOOLS="$(CURDIR)/.tools" \
 			>"$$log" 2>&1; then \
 			rm -f "$(MISSING)/$$language" "$$log"; printf '==> the tools for %s are there\n' "$$language"; \

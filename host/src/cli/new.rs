@@ -60,15 +60,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 pub fn files(name: &str, lang: Language) -> anyhow::Result<Files> {
     let template = languages::template(lang);
     let model = fill(languages::MODEL, name, &template);
-    let expected = match aether_wit::read("", model.as_bytes()) {
+    let instead = match aether_wit::read("", model.as_bytes()) {
         Ok((model, _)) if model.context == name => None,
-        Ok(_) => Some(RULE.to_owned()),
-        Err(report) => Some(rule(&report)),
+        Ok(_) => Some(EXAMPLE.to_owned()),
+        Err(report) => Some(meant(&report)),
     };
-    if let Some(expected) = expected {
-        let name = name.escape_debug();
+    if let Some(instead) = instead {
+        let (name, lang) = (name.escape_debug(), lang.as_str());
         bail!(
-            "`{name}` is no name for a project, for its context is called so: expected {expected}"
+            "`{name}` cannot be the name of a project, nor of the context in its model: expected lower-case words of letters and digits, joined by `-`, each beginning with a letter; nothing was written; say e.g. `aether new {instead} --lang {lang}`"
         );
     }
     let texts = template.files.iter().copied().chain([
@@ -88,16 +88,14 @@ pub fn files(name: &str, lang: Language) -> anyhow::Result<Files> {
     Ok(files)
 }
 
-/// What a name must be.
-const RULE: &str = "lower-case words joined by `-`, e.g. `cart`";
+/// A name that is one.
+const EXAMPLE: &str = "cart";
 
-/// The same for one that the model refuses, with the one that was probably meant.
-fn rule(report: &Report) -> String {
+/// The name that was probably meant by one that the model refuses, or any.
+fn meant(report: &Report) -> String {
     let help = report.problems.first().and_then(|problem| problem.help.as_deref());
-    match help.and_then(|help| help.strip_prefix("write ")) {
-        Some(meant) => format!("lower-case words joined by `-`, e.g. {meant}"),
-        None => RULE.to_owned(),
-    }
+    let meant = help.and_then(|help| help.strip_prefix("write "));
+    meant.map_or(EXAMPLE, |meant| meant.trim_matches('`')).to_owned()
 }
 
 /// A template's text with the project's names in it.
@@ -177,17 +175,18 @@ mod tests {
     #[test]
     fn a_name_that_is_none_is_told_with_the_rule() {
         for (name, expected) in [
-            ("MyCart", "e.g. `my-cart`"),
-            ("1st", RULE),
-            ("", RULE),
-            ("a/b", "e.g. `a-b`"),
-            ("a: b", RULE),
-            ("../up", "e.g. `up`"),
-            ("cart\n", RULE),
-            ("cart # x", RULE),
+            ("MyCart", "my-cart"),
+            ("1st", EXAMPLE),
+            ("", EXAMPLE),
+            ("a/b", "a-b"),
+            ("a: b", EXAMPLE),
+            ("../up", "up"),
+            ("cart\n", EXAMPLE),
+            ("cart # x", EXAMPLE),
         ] {
             let error = files(name, Language::C).unwrap_err().to_string();
-            assert!(error.contains(expected), "{name:?}: {error}");
+            let expected = format!("say e.g. `aether new {expected} --lang c`");
+            assert!(error.contains(&expected), "{name:?}: {error}");
         }
     }
 

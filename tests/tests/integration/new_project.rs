@@ -5,22 +5,26 @@
 //! unless `CI` is `true`.
 
 use std::{
-    fs,
+    fs::{self, File},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output},
     sync::{Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
-use aether_tests::{
-    host_process::{HostOptions, run_cli},
-    workspace,
-};
+use aether::clock;
+use aether_tests::{host_process::run_cli, http::Client, workspace};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
 use tempfile::TempDir;
 
 /// Longest wait for a host that compiles 18 MB of Python first, with an unoptimised compiler.
 const COMPILE_LIMIT: Duration = Duration::from_secs(300);
+
+/// How often what a program said is looked at.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What components were compiled to, for all languages and runs.
 fn cache() -> PathBuf {
@@ -30,12 +34,12 @@ fn cache() -> PathBuf {
 /// Each build takes all cores: one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// `make` in the new project, with everything that is shared.
-fn make(project: &Path, target: &str) -> Output {
+/// `make TARGET` in the new project, with everything that is shared.
+fn command(project: &Path, target: &str, aether: &Path) -> Command {
     let mut command = Command::new("make");
     let target_folder = workspace::root().join("target/new-project/cargo");
     command
-        .args([target, &format!("AETHER={}", workspace::binary().unwrap().display())])
+        .args([target, &format!("AETHER={}", aether.display())])
         .arg(format!("TOOLS={}", workspace::root().join(".tools").display()))
         .current_dir(project)
         .env("AETHER_CACHE_DIR", cache())
@@ -44,7 +48,57 @@ fn make(project: &Path, target: &str) -> Output {
     for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CARGO_MAKEFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
         command.env_remove(name);
     }
-    command.output().expect("make is installed")
+    command
+}
+
+fn make(project: &Path, target: &str) -> Output {
+    command(project, target, workspace::binary().unwrap()).output().expect("make is installed")
+}
+
+/// `make run`, which ends with this value.
+struct Run {
+    make: Child,
+    log: PathBuf,
+}
+
+impl Run {
+    /// Starts it on a free port, and waits until it is ready.
+    fn start(project: &Path) -> (Self, Client) {
+        let log = project.join("build.log");
+        let out = File::create(&log).unwrap();
+        let mut command = command(project, "run", workspace::binary().unwrap());
+        command.stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
+        command.env("AETHER_HTTP", "127.0.0.1:0");
+        let mut run = Self { make: command.spawn().unwrap(), log };
+        let line = run.wait_for("listens at ");
+        let (_, url) = line.split_once("listens at ").unwrap();
+        let client = Client::new(url.trim());
+        assert_eq!(client.get("/readyz").unwrap().status, 200);
+        (run, client)
+    }
+
+    /// The first line with `words`.
+    fn wait_for(&mut self, words: &str) -> String {
+        let until = clock::now() + COMPILE_LIMIT;
+        loop {
+            let text = fs::read_to_string(&self.log).unwrap();
+            let mut whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            if let Some(line) = whole.find(|line| line.contains(words)) {
+                return line.to_owned();
+            }
+            let ended = self.make.try_wait().unwrap();
+            assert!(ended.is_none() && clock::now() < until, "no `{words}`, {ended:?}:\n{text}");
+            thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.make.id()).ok().and_then(Pid::from_raw);
+        group.map(|group| kill_process_group(group, Signal::TERM));
+        drop(self.make.wait());
+    }
 }
 
 fn said(output: &Output) -> String {
@@ -70,6 +124,9 @@ fn from_an_empty_folder(name: &str) {
     if !tools.status.success() {
         return skip(name, &said(&tools));
     }
+    let rules = project.join(rules(name));
+    let text = fs::read_to_string(&rules).unwrap();
+    fs::write(&rules, told_and_broken(name, &text)).unwrap();
     let built = make(&project, "all");
     assert!(built.status.success(), "make:\n{}", said(&built));
     let again = make(&project, "all");
@@ -78,6 +135,7 @@ fn from_an_empty_folder(name: &str) {
     assert!(tested.status.success(), "make test:\n{}", said(&tested));
     assert!(said(&tested).contains("4 passed"), "{}", said(&tested));
 
+    misses_the_tool(&project);
     serves_a_command(&project);
     let status = Command::new("git").args(["init", "-q"]).current_dir(&project).status();
     if status.is_ok_and(|status| status.success()) {
@@ -85,17 +143,55 @@ fn from_an_empty_folder(name: &str) {
     }
 }
 
+/// The file with the rules.
+fn rules(language: &str) -> &'static str {
+    match language {
+        "rust" => "src/lib.rs",
+        "ts" => "src/counter.ts",
+        "python" => "counter.py",
+        "go" => "counter.go",
+        _ => "counter.c",
+    }
+}
+
+/// The rules with two lines that a newcomer writes: one that prints, and one that breaks.
+fn told_and_broken(language: &str, text: &str) -> String {
+    let (before, lines) = match language {
+        "rust" => (
+            "let room = LIMIT",
+            r#"if amount == 13 { println!("thirteen"); } assert!(amount != 14, "fourteen"); "#,
+        ),
+        "ts" => (
+            "if (amount > room)",
+            r#"if (amount === 13) console.log("thirteen");
+            if (amount === 14) throw new Error("fourteen");
+            "#,
+        ),
+        "python" => (
+            "room = max(",
+            "if add.amount == 13:
+                    print('thirteen')
+                if add.amount == 14:
+                    raise ValueError('fourteen')
+                ",
+        ),
+        "go" => (
+            "room := limit",
+            r#"if amount == 13 { println("thirteen") }; if amount == 14 { panic("fourteen") }; "#,
+        ),
+        _ => (
+            "uint32_t room = ",
+            r#"if (amount == 13) { puts("thirteen"); fflush(stdout); } if (amount == 14) { abort(); } "#,
+        ),
+    };
+    assert_eq!(text.matches(before).count(), 1, "`{before}` is not once in:\n{text}");
+    text.replace(before, &format!("{lines}{before}"))
+        .replace("#include <stdlib.h>", "#include <stdio.h>\n#include <stdlib.h>")
+}
+
+/// `make run` serves it, on the port that the README says how to choose.
 fn serves_a_command(project: &Path) {
-    let mut host = HostOptions::new()
-        .unwrap()
-        .model(project.join("shop-cart.storm.yaml"))
-        .args(["--dev"])
-        .env("AETHER_CACHE_DIR", &cache().display().to_string())
-        .launch()
-        .unwrap();
-    host.wait_for_line("listens", COMPILE_LIMIT).unwrap();
-    host.wait_until_ready().unwrap();
-    let client = host.client();
+    let (mut run, client) = Run::start(project);
     let add = |amount: u32| {
         client.command("shop-cart/counter/door", "add", &json!({ "amount": amount })).unwrap()
     };
@@ -105,6 +201,25 @@ fn serves_a_command(project: &Path) {
     let refused = add(98);
     assert_eq!(refused.status, 422, "{}", refused.text());
     assert_eq!(refused.json().unwrap()["rejection"], json!({ "too-many": { "room": 97 } }));
+
+    let broken = add(14);
+    assert_eq!(broken.status, 500, "{}", broken.text());
+    assert_eq!(broken.json().unwrap()["code"], "component-fault", "{}", broken.text());
+    let told = add(13);
+    assert_eq!(told.status, 200, "{}", told.text());
+    assert_eq!(told.json().unwrap()["version"], 2, "what broke left nothing: {}", told.text());
+    let line = run.wait_for("thirteen");
+    assert!(line.contains("shop-cart/counter/door"), "{line}");
+}
+
+/// Without `aether` every target that needs it says so.
+fn misses_the_tool(project: &Path) {
+    for target in ["run", "test"] {
+        let output = command(project, target, Path::new("/nowhere/aether")).output().unwrap();
+        assert!(!output.status.success());
+        let wanted = "/nowhere/aether is missing: put aether on the PATH, or say where it is";
+        assert!(said(&output).contains(wanted), "{target}: {}", said(&output));
+    }
 }
 
 /// What a first commit holds: what `aether new` wrote, and a lock file at most.
@@ -156,7 +271,7 @@ fn a_name_that_is_taken_or_none_is_refused() {
     fs::create_dir(folder.path().join("cart")).unwrap();
     for (name, lang, expected) in [
         ("cart", "c", "cart is there already"),
-        ("Cart", "c", "e.g. `cart`"),
+        ("Cart", "c", "say e.g. `aether new cart --lang c`"),
         ("cart", "cobol", "possible values: rust, ts, python, go, c"),
     ] {
         let output = run_cli(folder.path(), ["new", name, "--lang", lang]).unwrap();

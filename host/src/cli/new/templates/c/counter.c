@@ -1,6 +1,9 @@
 // A counter that holds no more than a hundred.
 //
-// The host gives its arguments away: what a function does not pass on, it frees.
+// Who frees what:
+// - Arguments are given away: what a function does not pass on, it frees. A kept instance that forgets
+//   one grows until it is refused memory. For each type that holds memory the header has a `_free`.
+// - What is returned in `ret` or `err` is the host's, which frees it: its memory comes from malloc.
 
 #include <stdlib.h>
 
@@ -14,7 +17,7 @@ void counter_initial({{world}}_string_t *id, counter_state_t *ret) {
     *ret = (counter_state_t){.count = 0};
 }
 
-// One event in a list that the caller frees.
+// One event in a list, which whoever gets it frees.
 static void one(counter_list_event_t *list, counter_event_t event) {
     list->ptr = malloc(sizeof event);
     if (list->ptr == NULL) {
@@ -48,6 +51,7 @@ bool counter_decide(counter_context_t *context, counter_state_t *state, counter_
         }
         break;
     }
+    // This state and these commands are numbers alone: there is nothing in them to free.
     counter_context_free(context);
     return accepted;
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Command, Context, Event } from "{{name}}:model/counter";
 
-import { counter } from "./counter.js";
+import { counter } from "../src/counter.js";
 
 const context: Context = {
   id: "door",

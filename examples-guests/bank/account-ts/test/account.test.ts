@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import type { Command, Context, Event, Rejection, State } from "bank:model/account";
 
-import { account } from "./account.js";
+import { account } from "../src/account.js";
 
 const MAX_AMOUNT = 2n ** 64n - 1n;
 
