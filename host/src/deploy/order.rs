@@ -253,7 +253,8 @@ impl Desk {
         Ok((model.context.clone(), Some(Arc::new(model))))
     }
 
-    /// Through all gates; none if nothing is to be activated, which was told.
+    /// Through all gates; what passes them is stored. None if nothing is to be activated, which was
+    /// told.
     async fn examine(
         &self,
         context: &str,
@@ -275,6 +276,12 @@ impl Desk {
         if self.order.dry_run || self.order.what_if {
             self.say(Word::Passed(number)).await?;
             return Ok(None);
+        }
+        if self.tell.is_closed() {
+            return Err(Stop::Told);
+        }
+        if let What::Bundle(bundle) = &self.order.what {
+            self.registry().put(bundle).await?;
         }
         Ok(Some(Judged { entry, active, number, checked }))
     }
@@ -490,15 +497,9 @@ impl Desk {
         }
     }
 
-    /// Stores what is new and makes it active.
+    /// Makes active what is stored.
     async fn activate(&self, judged: Judged) -> Result<(), Stop> {
         let Judged { entry, active, number, mut checked } = judged;
-        if self.tell.is_closed() {
-            return Err(Stop::Told);
-        }
-        if let What::Bundle(bundle) = &self.order.what {
-            self.registry().put(bundle).await?;
-        }
         let mut shut = None;
         let activated =
             self.go_over(&entry, active.as_ref(), number, &mut checked, &mut shut).await;

@@ -7,10 +7,12 @@
 //! ([`Rest`]). A host that wakes one of them, of which nothing was decided since, first folds its
 //! whole past through the code that last could serve it and through the code that is to serve it
 //! now. If only the new one fails, the actor is not served: its data is good, and a rollback or
-//! the next deployment brings it back.
+//! the next deployment brings it back. Those that are awake when the deployment becomes active are
+//! checked [ahead](super::ahead) of their next command. An audit [looks](Rests::look) at them by the
+//! code before: their logs are not to blame.
 //!
 //! *Cost.* Two questions to the store when an actor of a rest wakes; reading and folding its past
-//! twice, once in the life of a host; eight bytes for each that passed. None for a deployment
+//! twice, once in the life of a host, and at each audit; eight bytes for each that passed. None for a deployment
 //! without a rest.
 
 use std::{

@@ -78,6 +78,9 @@ const MAX_PAGE: usize = 1000;
 /// How long the accept loop rests after an error such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Forms of deploys that are read at once, each on a thread of its own; more wait for their turn.
+static FORMS: Semaphore = Semaphore::const_new(2);
+
 /// What the HTTP face needs to answer.
 pub struct Face {
     /// Who answers.
@@ -328,6 +331,7 @@ impl Face {
         let order = match route {
             Route::Rollback => deploy::again(&body, asked.by)?,
             _ => {
+                let _turn = FORMS.acquire().await;
                 let (headers, by) = (asked.parts.headers, asked.by);
                 let read = async move { deploy::order(&headers, body, by).await };
                 Worker::start("aether-form", read)?.result().await??
