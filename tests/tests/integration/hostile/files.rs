@@ -90,23 +90,27 @@ pub struct Order {
     differs: bool,
 }
 
-/// The content type of a form.
-const FORM: &str = "multipart/form-data; boundary=part";
+/// What goes before a form. It may take its time on a busy machine.
+const HEADERS: [(&str, &str); 2] =
+    [("content-type", "multipart/form-data; boundary=part"), ("aether-timeout", "50s")];
 
-/// Orders that cost dear to refuse, and one that is refused at once: for neighbours. `compiled`:
-/// also one that is refused only when all of it was compiled, which takes seconds.
-pub fn orders(compiled: bool) -> Vec<Order> {
+/// Orders for neighbours: what costs little to send and to refuse, and if `dear` also what costs
+/// much: files of 50 and 30 MB, and one that is refused only when all of it was compiled, which
+/// takes seconds.
+pub fn orders(dear: bool) -> Vec<Order> {
     let million = 1_000_000;
     let mut orders = vec![
-        Order::new(code(8, &numbers(50 * million / 24)), "max-component-bytes"),
-        Order::new(code(300, &numbers(33_000)), "max-component-cost"),
         Order::new(code(100_000, &numbers(1)), "max-component-functions"),
         Order::new(vec![0; million], "is not a WebAssembly component"),
     ];
-    if compiled {
-        let order =
-            Order::new(code(50_000, &numbers(1)), "no component exports `thief:model/hand`");
-        orders.push(Order { differs: true, ..order });
+    if dear {
+        let compiled = code(50_000, &numbers(1));
+        let compiled = Order::new(compiled, "no component exports `thief:model/hand`");
+        orders.extend([
+            Order::new(code(8, &numbers(50 * million / 24)), "max-component-bytes"),
+            Order::new(code(300, &numbers(33_000)), "max-component-cost"),
+            Order { differs: true, ..compiled },
+        ]);
     }
     orders
 }
@@ -130,7 +134,7 @@ impl Order {
         let differs = section(0, &[&[1, b'n'][..], &leb(turn)].concat());
         let differs = if self.differs { differs } else { Vec::new() };
         let form = [&self.form[..], &differs, b"\r\n--part--\r\n"].concat();
-        let reply = client.send("POST", "/admin/deploy", &[("content-type", FORM)], &form);
+        let reply = client.send("POST", "/admin/deploy", &HEADERS, &form);
         let reply = reply.unwrap();
         let told = reply.text();
         assert_eq!(reply.status, 200, "{told}");
