@@ -1,10 +1,15 @@
 //! A store without I/O: what a host costs by itself.
 //!
-//! It takes every record and keeps none. What is deployed is in a real store in memory.
+//! It takes every record and keeps an actor's last ones, as many as its ledger may ask for: one id in
+//! 250,000 looks like a known one, and then the record is read. An actor that wakes finds none of
+//! them. What is deployed is in a real store in memory.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use aether_wit::Digest;
@@ -14,7 +19,7 @@ use bytes::Bytes;
 
 use crate::{
     address::Address,
-    record::Position,
+    record::{Position, Stored},
     store::{
         ActivateError, Append, AppendError, Census, Deployment, EventStore, FeedError, Freshness,
         Page, Presence, Quarantine, Reach, RecordFeed, Scan, Snapshot, StoreError,
@@ -22,11 +27,15 @@ use crate::{
     },
 };
 
+/// Records that are kept of an actor: those of its recent commands, as the model has it by default.
+const KEPT: usize = 64;
+
 /// A store that forgets.
 #[derive(Debug)]
 pub struct StillStore {
     registry: EmbeddedStore,
     last: AtomicU64,
+    kept: Mutex<HashMap<Address, VecDeque<Stored>>>,
 }
 
 impl StillStore {
@@ -36,7 +45,8 @@ impl StillStore {
     /// If the store in memory cannot be made.
     pub async fn new() -> Result<Arc<Self>> {
         let registry = EmbeddedStore::in_memory().await?;
-        Ok(Arc::new(Self { registry, last: AtomicU64::new(0) }))
+        let (last, kept) = (AtomicU64::new(0), Mutex::default());
+        Ok(Arc::new(Self { registry, last, kept }))
     }
 }
 
@@ -54,12 +64,28 @@ impl EventStore for StillStore {
         usize::MAX
     }
 
-    async fn append(&self, _: Append) -> Result<Position, AppendError> {
-        Ok(Position(self.last.fetch_add(1, Ordering::Relaxed) + 1))
+    async fn append(&self, append: Append) -> Result<Position, AppendError> {
+        let position = Position(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.entry(append.actor).or_default();
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Stored { position, bytes: append.bytes });
+        Ok(position)
     }
 
-    async fn read(&self, _: &Address, _: Position, _: Freshness) -> Result<Page, StoreError> {
-        Ok(Page::default())
+    async fn read(
+        &self,
+        actor: &Address,
+        from: Position,
+        _: Freshness,
+    ) -> Result<Page, StoreError> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = kept.get(actor).into_iter().flatten();
+        // Whoever names none of them wakes the actor, for whom it is a new one.
+        let records = records.skip_while(|stored| stored.position != from);
+        Ok(Page { records: records.cloned().collect(), more: false })
     }
 
     async fn head(&self, _: &Address) -> Result<Position, StoreError> {
@@ -158,5 +184,25 @@ impl EventStore for StillStore {
 
     async fn close(&self) {
         self.registry.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::hosts::{Bench, address, deposit};
+
+    #[tokio::test]
+    async fn what_a_ledger_may_ask_for_is_there() {
+        let (store, cache) = (StillStore::new().await.unwrap(), tempfile::tempdir().unwrap());
+        let bench = Bench::on(store, cache.path(), "aether").await.unwrap();
+        let actor = address("account", "a").unwrap();
+        for _ in 0..KEPT + 9 {
+            deposit(&bench.host, &actor).await.unwrap();
+        }
+        let read = |from| bench.store.read(&actor, Position(from), Freshness::Leader);
+        assert_eq!(read(10).await.unwrap().records.len(), KEPT);
+        assert!(read(0).await.unwrap().records.is_empty());
+        assert!(read(9).await.unwrap().records.is_empty());
     }
 }
