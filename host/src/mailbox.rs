@@ -25,7 +25,7 @@ use crate::{
     router::Actors,
     served::Realm,
     step::step,
-    turn::{Pace, turns},
+    turn::{MOST, Pace, turns},
     wake::{Standing, Vm, restore},
 };
 
@@ -282,8 +282,7 @@ impl Work<'_> {
                     let _ = tell.send(());
                 }
                 Some(Job::Turn(command, answer)) => {
-                    let asked = self.with_those_behind((command, answer));
-                    self.commands(&mut vm, asked, &mut pace).await;
+                    self.commands(&mut vm, (command, answer), &mut pace).await;
                 }
                 Some(Job::Read(consistency, deadline, answer)) => {
                     let _ = answer.send(self.read(&mut vm, consistency, deadline).await);
@@ -304,16 +303,16 @@ impl Work<'_> {
         }
     }
 
-    /// A command with those that wait directly behind it.
-    fn with_those_behind(&self, first: Asked) -> VecDeque<Asked> {
-        let mut asked = VecDeque::from([first]);
+    /// Takes commands that wait directly behind `asked` out of the mailbox, no more than can share
+    /// a record with it: the others still count as waiting.
+    fn add_those_behind(&self, asked: &mut VecDeque<Asked>) {
         let mut inner = self.cell.lock();
-        while let Some(Job::Turn(command, answer)) =
-            inner.queue.pop_front_if(|job| matches!(job, Job::Turn(..)))
+        while asked.len() < MOST
+            && let Some(Job::Turn(command, answer)) =
+                inner.queue.pop_front_if(|job| matches!(job, Job::Turn(..)))
         {
             asked.push_back((command, answer));
         }
-        asked
     }
 
     /// The next job; or none, and then the VM is back in its cell.
@@ -349,14 +348,12 @@ impl Work<'_> {
         vm.forget(self.env);
     }
 
-    /// Takes commands through their turns, and counts what became of them.
-    async fn commands(
-        &self,
-        vm: &mut Option<Box<Vm>>,
-        mut asked: VecDeque<Asked>,
-        pace: &mut Pace,
-    ) {
+    /// Takes a command, and those that wait directly behind it, through their turns, and counts what
+    /// became of them.
+    async fn commands(&self, vm: &mut Option<Box<Vm>>, first: Asked, pace: &mut Pace) {
+        let mut asked = VecDeque::from([first]);
         while !asked.is_empty() {
+            self.add_those_behind(&mut asked);
             let begun = clock::now();
             let answers = self.turns(vm, asked.make_contiguous(), pace).await;
             let (realm, answered) = (self.realm, answers.len().min(asked.len()));

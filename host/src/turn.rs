@@ -10,7 +10,7 @@ mod group;
 
 use std::time::Instant;
 
-pub use self::group::{Pace, turns};
+pub use self::group::{MOST, Pace, turns};
 use crate::{
     clock,
     command::{Event, Outcome, Reply},

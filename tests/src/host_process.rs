@@ -384,7 +384,7 @@ impl Drop for HostProcess {
     }
 }
 
-/// A line about memory of `/proc/PID/status`, in bytes.
+/// A line about memory of `/proc/PID/FILE`, in bytes.
 fn memory(pid: u32, file: &str, name: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/{file}");
     let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;

@@ -26,7 +26,7 @@ use crate::{
 
 /// Most commands of one record. Deciding so many takes about as long as ten round trips of a store
 /// near by, so more would hardly be faster, and all of it is in vain where another host wrote first.
-const MOST: usize = 32;
+pub const MOST: usize = 32;
 
 /// Bytes of events from which on a record takes no more commands, so that a record of many small
 /// ones stays far below any store's limit.
