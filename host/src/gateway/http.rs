@@ -9,6 +9,7 @@
 //! is told 503 and closed. HTTP/1.1 only: a plain-text HTTP/2 would have to wait for its preface
 //! without a time limit.
 
+mod body;
 pub mod deploy;
 pub mod feed;
 pub mod operate;
@@ -27,8 +28,6 @@ use axum::{
     http::{header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -40,7 +39,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{query::Parameters, respond::Refusal, route::Route};
+use self::{
+    body::{BodyLimit, MAX_DISCARDED_BYTES, Pieces, collect},
+    query::Parameters,
+    respond::Refusal,
+    route::Route,
+};
 use super::{
     Service,
     admission::{Bodies, Held},
@@ -61,13 +65,6 @@ use crate::{
 
 /// Most bytes of a request's head: fits an id of 256 bytes in percent-encoding many times over.
 const MAX_HEAD_BYTES: usize = 64 << 10;
-
-/// How much of a body over the limit is read and thrown away, so that a client that sends first
-/// and reads later still sees why it was refused.
-const MAX_DISCARDED_BYTES: usize = 16 << 20;
-
-/// Bytes of one body after which others have their turn, however fast they come.
-const BREATH: usize = 1 << 20;
 
 /// Events or actors that a page holds if nobody says.
 const PAGE: usize = 100;
@@ -295,8 +292,7 @@ impl Face {
     ) -> Result<Response, Refusal> {
         let limit = BodyLimit { bytes: self.limits.body_bytes, name: "body-bytes" };
         let (body, held) = self.body(&asked.parts, body, asked.headers.deadline, limit).await?;
-        let fields = request::fields(&body, self.limits.body_bytes)?;
-        drop(body);
+        let fields = request::fields(&body.whole(), self.limits.body_bytes)?;
         let command = asked.headers.command(to, name, fields, asked.by, asked.at);
         // A client that goes away does not take its command along, nor the room that it takes.
         let service = Arc::clone(&self.service);
@@ -320,16 +316,19 @@ impl Face {
         let deadline = asked.headers.deadline;
         let limit = BodyLimit { bytes: self.limits.body_bytes, name: "body-bytes" };
         let (body, _held) = self.body(&asked.parts, body, deadline, limit).await?;
-        let order = operate::order(&body, asked.by, deadline)?;
+        let order = operate::order(&body.whole(), asked.by, deadline)?;
         Ok(respond::json(reply::released(&self.service.release(order).await?)))
     }
 
     async fn deploy(&self, route: Route, asked: Asked, body: Body) -> Result<Response, Refusal> {
         let deadline = asked.headers.deadline;
-        let limit = BodyLimit { bytes: self.limits.deploy_bytes, name: "deploy-bytes" };
+        let limit = match route {
+            Route::Rollback => BodyLimit { bytes: self.limits.body_bytes, name: "body-bytes" },
+            _ => BodyLimit { bytes: self.limits.deploy_bytes, name: "deploy-bytes" },
+        };
         let (body, _held) = self.body(&asked.parts, body, deadline, limit).await?;
         let order = match route {
-            Route::Rollback => deploy::again(&body, asked.by)?,
+            Route::Rollback => deploy::again(&body.whole(), asked.by)?,
             _ => {
                 let _turn = FORMS.acquire().await;
                 let (headers, by) = (asked.parts.headers, asked.by);
@@ -376,7 +375,7 @@ impl Face {
         body: Body,
         deadline: std::time::Instant,
         most: BodyLimit,
-    ) -> Result<(Bytes, Held), Refusal> {
+    ) -> Result<(Pieces, Held), Refusal> {
         let declared = parts.headers.get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if declared.is_some_and(|bytes| bytes > most.bytes.saturating_add(MAX_DISCARDED_BYTES)) {
@@ -392,50 +391,5 @@ impl Face {
             Ok(read) => Ok((read?, held)),
             Err(_) => Err(Refusal::Slow { waited }),
         }
-    }
-}
-
-/// How large a body may be.
-#[derive(Clone, Copy)]
-struct BodyLimit {
-    bytes: usize,
-    /// The setting.
-    name: &'static str,
-}
-
-impl BodyLimit {
-    fn exceeded(self) -> Failure {
-        request::too_large(self.bytes, self.name)
-    }
-}
-
-async fn collect(
-    body: Body,
-    most: BodyLimit,
-    mut hold: impl FnMut(usize) -> Result<(), Failure>,
-) -> Result<Bytes, Failure> {
-    let (mut chunks, limit) = (body.into_data_stream(), most.bytes);
-    let (mut read, mut seen, mut refused) = (BytesMut::new(), 0_usize, None);
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| {
-            request::invalid(format!("the body broke off after {seen} bytes: {error}"))
-        })?;
-        if seen / BREATH < seen.saturating_add(chunk.len()) / BREATH {
-            tokio::task::yield_now().await;
-        }
-        seen = seen.saturating_add(chunk.len());
-        if seen <= limit && refused.is_none() {
-            match hold(chunk.len()) {
-                Ok(()) => read.extend_from_slice(&chunk),
-                Err(failure) => (read, refused) = (BytesMut::new(), Some(failure)),
-            }
-        } else if seen > limit.saturating_add(MAX_DISCARDED_BYTES) {
-            break;
-        }
-    }
-    match refused {
-        _ if seen > limit => Err(most.exceeded()),
-        Some(failure) => Err(failure),
-        None => Ok(read.freeze()),
     }
 }

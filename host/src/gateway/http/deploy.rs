@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use multer::Multipart;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -121,19 +121,18 @@ impl Told {
     }
 }
 
-/// What the form of a deploy says.
+/// What the form of a deploy says, which comes in pieces.
 ///
 /// # Errors
 /// `invalid` if it is no such form.
 pub async fn order(
     headers: &HeaderMap,
-    body: Bytes,
+    body: impl IntoIterator<Item = Bytes, IntoIter: Send + 'static>,
     by: Option<Arc<str>>,
 ) -> Result<Order, Failure> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let boundary = multer::parse_boundary(kind.unwrap_or_default()).map_err(|_| invalid(FORM))?;
-    let whole = stream::once(async move { Ok::<_, Infallible>(body) });
-    let mut parts = Multipart::new(whole, boundary);
+    let mut parts = Multipart::new(stream::iter(body).map(Ok::<_, Infallible>), boundary);
     let (mut told, mut model, mut components) = (Told::default(), None, Vec::new());
     let broken =
         |error: multer::Error| invalid(format!("the form cannot be read: {error}; {FORM}"));
@@ -220,7 +219,7 @@ mod tests {
             ("model", Some("bank.storm.yaml"), "context: bank"),
             ("component", Some("account.wasm"), "bytes"),
         ]);
-        let order = order(&headers, body, Some("alice".into())).await.unwrap();
+        let order = order(&headers, [body], Some("alice".into())).await.unwrap();
         assert!(order.dry_run && !order.accept_state_changes && !order.all);
         assert_eq!(order.force, [Gate::Diff, Gate::Replay].into());
         assert_eq!((order.budget, order.by.as_str()), (Duration::from_secs(5), "alice"));
@@ -247,10 +246,10 @@ mod tests {
         ];
         for parts in wrong {
             let (headers, body) = form(parts);
-            let refused = order(&headers, body, None).await.unwrap_err();
+            let refused = order(&headers, [body], None).await.unwrap_err();
             assert_eq!(refused.code, Code::Invalid, "{parts:?}");
         }
-        let refused = order(&HeaderMap::new(), Bytes::from_static(b"{}"), None).await;
+        let refused = order(&HeaderMap::new(), [Bytes::from_static(b"{}")], None).await;
         assert!(refused.unwrap_err().detail.contains("multipart/form-data"));
     }
 
