@@ -50,7 +50,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Compiles `components` and finds for each aggregate of `model` the one that implements it.
+    /// Compiles `components` and finds for each aggregate of `model` the one that implements it. If all
+    /// fit, their code is kept for the next start.
     ///
     /// # Errors
     /// If a component is not taken, does not fit the model, or an aggregate has none or two.
@@ -90,6 +91,9 @@ impl Candidate {
                 .behaviour(&model, aggregate)
                 .map_err(|error| StartError(format!("{name}: {error}")))?;
             behaviours.insert(aggregate.clone(), behaviour);
+        }
+        for (_, component) in loaded {
+            component.keep().await;
         }
         Ok(Self { file: file.to_owned(), model, behaviours })
     }

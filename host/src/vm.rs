@@ -93,8 +93,8 @@ impl Sandbox {
     }
 
     /// Compiles a component, or takes it from the cache, and checks what it imports; gives the one
-    /// that is loaded already if somebody still holds it. Slow: runs on threads of its own, of lower
-    /// priority than those that serve.
+    /// that is loaded already if somebody still holds it. What was compiled is in the cache only after
+    /// [`Component::keep`]. Slow: runs on threads of its own, of lower priority than those that serve.
     ///
     /// # Errors
     /// If the bytes are not a component that this sandbox takes.

@@ -184,7 +184,10 @@ pub fn compile(components: &[PathBuf]) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         for path in components {
             let bytes = fs::read(path).with_context(|| format!("{}", path.display()))?;
-            runtime.block_on(sandbox.load(bytes.into()))?;
+            runtime.block_on(async {
+                sandbox.load(bytes.into()).await?.keep().await;
+                anyhow::Ok(())
+            })?;
         }
         Ok(())
     };

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -56,6 +56,14 @@ impl Watchdog {
     }
 }
 
+/// Where folders lie in memory, if the machine has such a place; if not, where all temporary ones do.
+/// For what has nothing to do with this disk, which may be slow, and stand still at times.
+#[must_use]
+pub fn memory() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+}
+
 /// A folder of this process alone: gone when it is dropped, or when the process is.
 #[derive(Debug)]
 pub struct Folder {
@@ -70,7 +78,19 @@ impl Folder {
     /// # Errors
     /// If there is no place for it.
     pub fn new(prefix: &str) -> io::Result<Self> {
-        let dir = TempDir::with_prefix(prefix)?;
+        Self::within(prefix, &std::env::temp_dir())
+    }
+
+    /// Makes one in [`memory`].
+    ///
+    /// # Errors
+    /// If there is no place for it.
+    pub fn in_memory(prefix: &str) -> io::Result<Self> {
+        Self::within(prefix, &memory())
+    }
+
+    fn within(prefix: &str, base: &Path) -> io::Result<Self> {
+        let dir = TempDir::with_prefix_in(prefix, base)?;
         Ok(Self { _watchdog: Watchdog::over_folder(dir.path())?, dir })
     }
 

@@ -172,6 +172,7 @@ async fn check(contract: &Contract, shown: &str, component: Vec<u8>) -> anyhow::
             )
         })?;
     }
+    component.keep().await;
     Ok(())
 }
 

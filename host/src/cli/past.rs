@@ -261,6 +261,7 @@ impl Code<'_> {
         let bytes = bytes.with_context(|| name.clone())?;
         let component = self.sandbox.load(bytes.clone().into()).await;
         let component = component.with_context(|| format!("{name} is not taken"))?;
+        component.keep().await;
         Ok(Found { name, bytes, component })
     }
 }

@@ -162,7 +162,7 @@ pub(super) fn limits(model: &Model) -> SandboxConfig {
     }
 }
 
-/// The component in a file.
+/// The component in a file. Its compiled code is kept for the next time.
 pub(super) async fn load(sandbox: &Sandbox, path: &Path) -> anyhow::Result<Arc<Component>> {
     let shown = path.display();
     if !path.exists() {
@@ -170,7 +170,9 @@ pub(super) async fn load(sandbox: &Sandbox, path: &Path) -> anyhow::Result<Arc<C
     }
     let bytes = std::fs::read(path).with_context(|| format!("{shown} cannot be read"))?;
     let component = sandbox.load(bytes.into()).await;
-    component.with_context(|| format!("{shown} is not taken"))
+    let component = component.with_context(|| format!("{shown} is not taken"))?;
+    component.keep().await;
+    Ok(component)
 }
 
 /// What `--json` prints: the results as [`report::data`] has them, and what was tested.

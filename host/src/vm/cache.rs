@@ -6,6 +6,10 @@
 //! is written aside and renamed, and read into memory, so no other process can change it under us.
 //! Anything unexpected means to compile again; the cache is never a reason to fail.
 //!
+//! Code is written only when somebody says that it is wanted ([`Unkept::keep`]): a host refuses
+//! components that fit none of its models, and whoever sends it many of those would otherwise fill
+//! the disk with them, and have every commit of the log wait behind their bytes.
+//!
 //! What compiling would cost ([`super::survey`]) is part of the key, so code that is there is not
 //! judged again.
 
@@ -49,6 +53,35 @@ const MAX_CODE_BYTES: u64 = 1 << 30;
 /// Compiled code in one folder.
 pub(super) struct Cache(Option<PathBuf>);
 
+/// Compiled code that is not in the cache.
+pub(super) struct Unkept {
+    folder: PathBuf,
+    path: PathBuf,
+    key: [u8; 32],
+    /// Why it does not fit the pool.
+    unfit: Option<String>,
+    code: Vec<u8>,
+}
+
+impl Unkept {
+    /// Writes it to the cache. Failing costs the next start its time, so it is only told.
+    pub(super) fn keep(self) {
+        let Self { folder, path, key, unfit, code } = self;
+        if let Err(error) = write(&folder, &path, &key, unfit.as_deref(), &code) {
+            tracing::warn!(path = %path.display(), %error, "compiled code could not be cached");
+        }
+    }
+}
+
+/// A component that was found or compiled.
+pub(super) struct Found {
+    pub(super) component: Component,
+    /// Why it does not fit the pool, if it does not.
+    pub(super) unfit: Option<String>,
+    /// Its code, if it can be kept and is not yet.
+    pub(super) unkept: Option<Unkept>,
+}
+
 impl Cache {
     /// A cache in `folder`, which is made if it is not there; `None` keeps nothing.
     pub(super) fn new(folder: Option<PathBuf>) -> Self {
@@ -63,9 +96,8 @@ impl Cache {
         }
     }
 
-    /// The component from the cache, or compiled and then kept: for the pool, or, with the reason,
-    /// for `on_demand` if it does not fit a slot. Code is the same for both, so that it is compiled
-    /// once.
+    /// The component from the cache, or compiled: for the pool, or, with the reason, for `on_demand`
+    /// if it does not fit a slot. Code is the same for both, so that it is compiled once.
     ///
     /// # Errors
     /// If compiling the bytes would cost more than `limits`, or they do not compile.
@@ -75,16 +107,16 @@ impl Cache {
         limits: &CompileLimits,
         digest: Digest,
         bytes: &[u8],
-    ) -> Result<(Component, Option<String>), LoadError> {
+    ) -> Result<Found, LoadError> {
         let Some(folder) = &self.0 else {
             let (component, unfit, _) = compile(engines, limits, digest, bytes)?;
-            return Ok((component, unfit));
+            return Ok(Found { component, unfit, unkept: None });
         };
         let key = key(&engines.pooled, limits, digest);
         let path = folder.join(format!("{}.code", hex(&key)));
         match read(folder, &path, &key) {
             Ok((code, unfit)) => match kept(engines, &code, unfit.is_none()) {
-                Ok(component) => return Ok((component, unfit)),
+                Ok(component) => return Ok(Found { component, unfit, unkept: None }),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "cached code does not fit, compiling again")
                 }
@@ -95,10 +127,8 @@ impl Cache {
             }
         }
         let (component, unfit, code) = compile(engines, limits, digest, bytes)?;
-        if let Err(error) = write(folder, &path, &key, unfit.as_deref(), &code) {
-            tracing::warn!(path = %path.display(), %error, "compiled code could not be cached");
-        }
-        Ok((component, unfit))
+        let unkept = Unkept { folder: folder.clone(), path, key, unfit: unfit.clone(), code };
+        Ok(Found { component, unfit, unkept: Some(unkept) })
     }
 }
 
@@ -211,7 +241,9 @@ fn read(folder: &Path, path: &Path, key: &[u8; 32]) -> io::Result<(Held, Option<
     Ok((code, (!reason.is_empty()).then_some(reason)))
 }
 
-/// Writes the file aside and renames it, so that readers see all of it or nothing.
+/// Writes the file aside and renames it, so that readers see all of it or nothing. Each piece goes to
+/// the disk before the next: a commit of the log, often on the same disk, that comes meanwhile waits
+/// for one of them and not for 50 MB.
 fn write(
     folder: &Path,
     path: &Path,
@@ -232,8 +264,10 @@ fn write(
         file.write_all(&digest(reason, code.chunks(PIECE).map(of_piece)))?;
         file.write_all(&u32::try_from(reason.len()).map_err(io::Error::other)?.to_le_bytes())?;
         file.write_all(reason)?;
-        file.write_all(code)?;
-        file.sync_data()?;
+        for piece in code.chunks(PIECE) {
+            file.write_all(piece)?;
+            file.sync_data()?;
+        }
         fs::rename(&aside, path)
     })();
     if written.is_err() {
@@ -297,14 +331,18 @@ mod tests {
         Engines::new(&limits).unwrap()
     }
 
-    /// The component within the default limits.
+    /// The component within the default limits, kept from then on, and why it does not fit the pool.
     fn component(
         cache: &Cache,
         engines: &Engines,
         digest: Digest,
         bytes: &[u8],
     ) -> Result<(Component, Option<String>), LoadError> {
-        cache.component(engines, &CompileLimits::default(), digest, bytes)
+        let found = cache.component(engines, &CompileLimits::default(), digest, bytes)?;
+        if let Some(unkept) = found.unkept {
+            unkept.keep();
+        }
+        Ok((found.component, found.unfit))
     }
 
     fn cached(folder: &Path) -> (Cache, Engines, Vec<u8>, Digest) {
@@ -324,6 +362,19 @@ mod tests {
         // These bytes would not compile: what comes back is what was kept under the digest.
         assert!(component(&cache, &engines, digest, b"nothing").is_ok());
         assert!(component(&cache, &engines, Digest::of(b"other"), b"nothing").is_err());
+    }
+
+    #[test]
+    fn code_that_nobody_wants_is_not_written() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("cache");
+        let (cache, engines, bytes, digest) = cached(&folder);
+        let load = || cache.component(&engines, &CompileLimits::default(), digest, &bytes).unwrap();
+        drop(load());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        load().unkept.unwrap().keep();
+        assert!(load().unkept.is_none(), "it is kept already");
+        file(&folder);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Loading: bytes to a compiled component that imports nothing but what the sandbox gives.
 
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use aether_wit::{Digest, Model};
 use wasmtime::{
@@ -10,6 +10,7 @@ use wasmtime::{
 
 use super::{
     Behaviour, LoadError, Shared,
+    cache::{Found, Unkept},
     engine::{Engines, WASM_PAGE},
     slow::SlowThread,
     wasi::{self, World},
@@ -31,6 +32,8 @@ pub struct Component {
     pub(super) slow: SlowThread,
     /// Whose turn it is to go there.
     pub(super) slow_turn: tokio::sync::Mutex<()>,
+    /// Its code, until it is kept.
+    unkept: Mutex<Option<Unkept>>,
     pooled: bool,
     first_memory: usize,
 }
@@ -67,7 +70,8 @@ impl Component {
             return Err(LoadError::CoreModule);
         }
         let limits = &shared.config.compile;
-        let (code, refused) = shared.cache.component(&shared.engines, limits, digest, bytes)?;
+        let found = shared.cache.component(&shared.engines, limits, digest, bytes)?;
+        let Found { component: code, unfit: refused, unkept } = found;
         check_imports(&code)?;
         let first_memory = first_memory(&code, shared.config.max_guest_memory)?;
         let linkers = &shared.linkers;
@@ -85,9 +89,19 @@ impl Component {
             pre,
             slow: SlowThread::default(),
             slow_turn: tokio::sync::Mutex::default(),
+            unkept: Mutex::new(unkept),
             pooled: refused.is_none(),
             first_memory,
         })
+    }
+
+    /// Writes its compiled code to the cache, for the next start, if it is not there: to be called as
+    /// soon as it is clear that the component is wanted. Slow, as loading is.
+    pub async fn keep(&self) {
+        let unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(unkept) = unkept {
+            self.shared.loaders.run(move || unkept.keep()).await;
+        }
     }
 
     /// SHA-256 of its bytes.

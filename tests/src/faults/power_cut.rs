@@ -24,7 +24,7 @@ use crate::{
     crash_disk::{Disk, Loss, lay_out},
     crash_vfs::{Op, TraceVfs},
     in_process::{self, PATIENCE},
-    watchdog::Watchdog,
+    watchdog::{Watchdog, memory},
     workspace,
 };
 
@@ -283,9 +283,7 @@ fn parsed(json: &RawValue) -> Value {
 
 /// A folder in memory where the machine has one: what matters is the trace, not this disk.
 fn tempdir() -> Result<tempfile::TempDir> {
-    let shm = Path::new("/dev/shm");
-    let folder = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() };
-    Ok(folder?)
+    Ok(tempfile::tempdir_in(memory())?)
 }
 
 #[cfg(test)]

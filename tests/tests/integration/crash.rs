@@ -28,6 +28,7 @@ use aether::{
 use aether_tests::{
     crash_disk::{Disk, Loss, lay_out},
     crash_vfs::{Failing, Fault, Op, TraceVfs},
+    watchdog::memory,
 };
 use bytes::Bytes;
 use futures::{future::join_all, poll};
@@ -372,6 +373,5 @@ fn count(db: &Connection) -> i64 {
 
 /// A folder in memory where the machine has one: what matters is the trace, not this disk.
 fn tempdir() -> TempDir {
-    let shm = Path::new("/dev/shm");
-    if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap()
+    tempfile::tempdir_in(memory()).unwrap()
 }

@@ -273,17 +273,20 @@ async fn the_context_may_be_any_part_of_what_the_host_knows() {
 }
 
 #[tokio::test]
-async fn a_sandbox_takes_compiled_code_from_its_folder() {
+async fn a_sandbox_takes_compiled_code_from_its_folder_and_keeps_there_what_is_wanted() {
     let root = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(root.path().join("code")).unwrap().count();
     let config = SandboxConfig {
         cache_dir: Some(root.path().join("code")),
         max_instances: Some(1),
         ..SandboxConfig::default()
     };
-    for _ in 0..2 {
+    for kept_before in [0, 1] {
         let sandbox = Sandbox::new(config.clone()).unwrap();
         let counter = counter(&sandbox, Runtime::default()).await;
         assert_eq!(answer(&mut guest(&counter, "a"), "add", 1).await, added(1));
-        assert_eq!(std::fs::read_dir(root.path().join("code")).unwrap().count(), 1);
+        assert_eq!(files(), kept_before);
+        counter.component.keep().await;
+        assert_eq!(files(), 1);
     }
 }

@@ -18,7 +18,10 @@ use aether::{
         embedded::{EmbeddedOptions, EmbeddedStore},
     },
 };
-use aether_tests::host_process::{HostOptions, HostProcess};
+use aether_tests::{
+    host_process::{HostOptions, HostProcess},
+    watchdog::memory,
+};
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
@@ -117,8 +120,7 @@ async fn any_page_may_be_damaged() {
 type Logs = BTreeMap<Address, Vec<Stored>>;
 
 fn laid_out(file: &[u8]) -> TempDir {
-    let shm = Path::new("/dev/shm");
-    let dir = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
+    let dir = tempfile::tempdir_in(memory()).unwrap();
     fs::write(dir.path().join("store.db"), file).unwrap();
     dir
 }
