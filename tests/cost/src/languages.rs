@@ -27,7 +27,7 @@ type Figures = BTreeMap<String, f64>;
 /// What is measured: its name, its unit, and what it says.
 const FIGURES: [(&str, &str, &str); 7] = [
     ("component", "KiB", "the file"),
-    ("compile", "s", "from its bytes to code on disk, on all cores; once per machine"),
+    ("compile", "s", "from its bytes to code that runs, on all cores; once per machine"),
     ("load", "ms", "the same code from the cache, by a process that has just begun"),
     ("new instance", "µs", "made, and called for the first time: `initial`"),
     ("memory", "KiB", "that an instance has to itself after 21 commands"),

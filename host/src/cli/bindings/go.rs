@@ -24,6 +24,10 @@ macro_rules! runtime {
     };
 }
 
+/// What has the garbage collector run in the author's functions only, and there to its end.
+const COLLECTOR: (&str, &str) =
+    ("collector/collector.go", include_str!("go_runtime/collector.go"));
+
 /// The runtime: `src/pkg/wit` of the generator's crate as it is, below its own licence.
 const RUNTIME: [(&str, &str); 11] = runtime![
     "LICENSE",
@@ -101,7 +105,7 @@ pub fn files(contract: &Contract, package: &str) -> anyhow::Result<Files> {
     let mut files = Files::new();
     let texts = generated.iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec()));
     let runtime_files =
-        RUNTIME.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
+        RUNTIME.iter().chain([&COLLECTOR]).map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
     for (path, bytes) in texts.chain(runtime_files) {
         let text = String::from_utf8(bytes)?.replace(REMOTE, &runtime);
         files.insert(path, signed_tags(&text).into_bytes());
@@ -155,8 +159,7 @@ fn exports(package: &str, context: &str, aggregate: &str, rejects: bool) -> (Str
 package export_{types}
 
 import (
-	\"runtime/debug\"
-
+	\"{package}/collector\"
 	\"{package}/imports/{types}\"
 	wit_types \"{package}/wit/types\"
 )
@@ -184,31 +187,24 @@ var exported Aggregate
 // package main.
 func Export(aggregate Aggregate) {{
 	exported = aggregate
-	debug.SetGCPercent(-1)
-}}
-
-// collect lets the garbage collector run until the function that it gives is called. It reads the
-// clock, and that is a trap while the host hands large arguments over.
-func collect() func() {{
-	debug.SetGCPercent(100)
-	return func() {{ debug.SetGCPercent(-1) }}
+	collector.Stop()
 }}
 
 // Initial is what the host calls.
 func Initial(id string) State {{
-	defer collect()()
+	defer collector.Run()()
 	return exported.Initial(id)
 }}
 
 // Decide is what the host calls.
 func Decide(context Context, state State, command Command) wit_types.Result[[]Event, Rejection] {{
-	defer collect()()
+	defer collector.Run()()
 	{answer}
 }}
 
 // Evolve is what the host calls.
 func Evolve(state State, events []Event) State {{
-	defer collect()()
+	defer collector.Run()()
 	return exported.Evolve(state, events)
 }}
 "
@@ -251,8 +247,7 @@ fn upcasts(package: &str, context: &str, aggregate: &str) -> (String, String) {
 package export_{types}_upcasts
 
 import (
-	\"runtime/debug\"
-
+	\"{package}/collector\"
 	\"{package}/imports/{types}\"
 	wit_types \"{package}/wit/types\"
 )
@@ -266,14 +261,12 @@ var exported func(model, eventType, data string) (Event, error)
 // fields as JSON. It is to be called in an init function of package main.
 func Export(upcast func(model, eventType, data string) (Event, error)) {{
 	exported = upcast
-	debug.SetGCPercent(-1)
+	collector.Stop()
 }}
 
 // Upcast is what the host calls.
 func Upcast(model string, eventType string, data string) wit_types.Result[Event, string] {{
-	// The collector runs only here: see the package of the aggregate's functions.
-	debug.SetGCPercent(100)
-	defer debug.SetGCPercent(-1)
+	defer collector.Run()()
 	event, err := exported(model, eventType, data)
 	if err != nil {{
 		return wit_types.Err[Event, string](err.Error())
@@ -300,13 +293,14 @@ mod tests {
             "exports/wit_exports/wit_exports.go",
             "exports/export_bank_model_account/export.go",
             "imports/bank_model_account/wit_bindings.go",
+            "collector/collector.go",
             "wit/types/result.go",
             "wit/LICENSE",
         ] {
             assert!(files.contains_key(path), "{path}: {:?}", files.keys());
         }
         assert!(text.contains("\"bank.example/host/bindings/exports/export_bank_model_account\""));
-        assert_eq!(text.matches("defer collect()()").count(), 3 * 2, "not in every function");
+        assert_eq!(text.matches("defer collector.Run()()").count(), 3 * 2, "not in every function");
     }
 
     #[test]

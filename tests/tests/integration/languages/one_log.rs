@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 use aether::{
     clock,
     deploy::replay::{Options, report::Outcome},
-    json::{PackedCase, Reader},
+    json::{self, Cases, PackedCase, Reader},
     vm::{Behaviour, Budget, Context, Decision},
 };
 use aether_tests::{
@@ -35,6 +35,15 @@ pub const SOME: usize = 50;
 
 /// The account that every language works on.
 const POLYGLOT: &str = "bank/account/polyglot";
+
+/// Events that one call folds, as when an actor wakes.
+const BATCH: usize = 256;
+
+/// Events that one instance folds: an instance that kept 64 bytes of each would be full.
+const MANY: usize = 1 << 20;
+
+/// How long it folds at most.
+const ENOUGH: Duration = Duration::from_secs(4);
 
 /// Longest that a call may take.
 const LONG: Duration = Duration::from_secs(30);
@@ -214,6 +223,14 @@ fn command(random: &mut StdRng) -> (&'static str, Value) {
     }
 }
 
+/// A command, event or rejection with its fields, as calls take it.
+fn case(cases: &Cases, name: &str, fields: &Value) -> PackedCase {
+    let case = cases.index_of(name).unwrap();
+    let (_, plan) = cases.get(case).unwrap();
+    let fields = Reader::Caller.read(plan, fields.to_string().as_bytes()).unwrap();
+    PackedCase { case, fields }
+}
+
 /// What a command does at the end of a history in one language.
 async fn decided(
     behaviour: &Arc<Behaviour>,
@@ -221,12 +238,6 @@ async fn decided(
     (name, fields): &(&str, Value),
 ) -> Decision {
     let plans = behaviour.plans();
-    let case = |cases: &aether::json::Cases, name: &str, fields: &Value| {
-        let case = cases.index_of(name).unwrap();
-        let (_, plan) = cases.get(case).unwrap();
-        let fields = Reader::Caller.read(plan, fields.to_string().as_bytes()).unwrap();
-        PackedCase { case, fields }
-    };
     let events = history.iter().map(|(name, fields)| case(&plans.events, name, fields));
     let events: Vec<_> = events.collect();
     let command = case(&plans.commands, name, fields);
@@ -245,8 +256,8 @@ async fn decided(
     guest.decide(&context, &state, &command, &mut budget).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_two_languages_decide_otherwise() {
+/// The account in every language that is there.
+async fn behaviours() -> Vec<(Language, Arc<Behaviour>)> {
     let there = tokio::task::spawn_blocking(accounts).await.unwrap();
     let sandbox = languages::sandbox().unwrap();
     let text = fs::read(workspace::bank_model().unwrap()).unwrap();
@@ -258,6 +269,12 @@ async fn no_two_languages_decide_otherwise() {
         let component = sandbox.load(bytes.into()).await.unwrap();
         all.push((language, component.behaviour(&model, "account").unwrap()));
     }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_languages_decide_otherwise() {
+    let all = behaviours().await;
     let mut random = StdRng::seed_from_u64(6);
     for _ in 0..histories() {
         let (history, command) = (history(&mut random), command(&mut random));
@@ -267,5 +284,29 @@ async fn no_two_languages_decide_otherwise() {
             let got = decided(behaviour, &history, &command).await;
             assert_eq!(got, wanted, "{language}: {command:?} after {history:?}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folding_without_a_pause_fills_no_instance() {
+    for (language, behaviour) in behaviours().await {
+        let plans = behaviour.plans();
+        let mut guest = behaviour.guest(&POLYGLOT.parse().unwrap());
+        let opened = case(&plans.events, "opened", &json!({ "owner": "Alice" }));
+        let batch = vec![case(&plans.events, "deposited", &json!({ "amount": 1 })); BATCH];
+        let mut budget = Budget::new(LONG);
+        let initial = guest.initial(&mut budget).await.unwrap();
+        let mut state = guest.evolve(&initial, &[opened], &mut budget).await.unwrap();
+        let begun = clock::now();
+        let mut folded = 0;
+        // Some of them are slow, and what fills an instance does so per event.
+        while folded < MANY && clock::now() - begun < ENOUGH {
+            let mut budget = Budget::new(LONG);
+            let after = guest.evolve(&state, &batch, &mut budget).await;
+            state = after.unwrap_or_else(|fault| panic!("{language}, event {folded}: {fault:?}"));
+            folded += BATCH;
+        }
+        let state: Value = serde_json::from_str(json::write(&plans.state, &state).get()).unwrap();
+        assert_eq!(state["balance"].as_u64().unwrap(), folded as u64, "{language}");
     }
 }
