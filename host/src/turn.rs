@@ -76,9 +76,9 @@ fn contended(env: &Env, vm: &Vm, blind: Option<Position>) -> Failure {
         );
     };
     vm.fail(
-        Code::Unavailable,
+        Code::Unresolved,
         &format!(
-            "nobody else wrote, and yet the store refuses the next record: its version check names position {position}, the log ends at position {}; the replica that leads may be old or damaged; nothing was stored, try again; if it stays so, see `Damage below the records` in docs/operations.md",
+            "nobody else wrote, and yet the store refuses the next record: its version check names position {position}, the log ends at position {}; the replica that leads may be old or damaged; it is not known whether the command is stored: ask again with the same id; if it stays so, see `Damage below the records` in docs/operations.md",
             vm.chain.position
         ),
     )
@@ -90,7 +90,7 @@ async fn recall(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Option<Rep
     // While it is not known what became of an append, it may have been this very command's.
     let doubtful = |failure: Failure| if unsettled { unresolved(failure) } else { failure };
     vm.settle(env, command.deadline).await.map_err(doubtful)?;
-    let mut candidates = search(env, vm, command).await?;
+    let mut candidates = search(env, vm, command).await.map_err(doubtful)?;
     // It may be of a past that does not count any more: what stands behind it tells.
     if !candidates.is_empty() && !vm.is_current(env, command.deadline).await.map_err(unresolved)? {
         candidates = search(env, vm, command).await.map_err(unresolved)?;
@@ -341,8 +341,12 @@ async fn append(
             vm.standing = Standing::Unsettled;
             let read = vm.catch_up(env, Freshness::Leader, at_least, deadline).await;
             read.map_err(unresolved)?;
-            vm.standing = Standing::Settled;
             let moved = vm.chain.position != stood;
+            // Who refused may be one that its peers have replaced: then the record may still come.
+            // Behind a newer one it cannot.
+            if moved {
+                vm.standing = Standing::Settled;
+            }
             Ok(Appended::Refused { blind: if moved { None } else { Some(at_least) } })
         }
         Err(AppendError::TooLarge { bytes, limit }) => Err(vm.fail(

@@ -255,7 +255,8 @@ impl JetStreamStore {
     /// or the server cannot read it. A repair may be written behind that, nothing else.
     async fn append_behind(&self, append: &Append, last: Position) -> Result<u64, PublishError> {
         let (links, actor, until) = (&self.links, &append.actor, append.deadline);
-        let refused = PublishError::Unavailable;
+        // Others may have stored what one of several servers refuses.
+        let refused = PublishError::Refused;
         let context = self.context(actor.context(), until).await.map_err(refused)?;
         let log = context.partition(actor).map_err(refused)?;
         let subject = self.names.log(actor);
@@ -315,7 +316,9 @@ impl EventStore for JetStreamStore {
         let under_way = self.appends.token();
         self.check_open().map_err(AppendError::Unavailable)?;
         let until = append.deadline;
-        self.context(append.actor.context(), until).await.map_err(AppendError::Unavailable)?;
+        let context = self.context(append.actor.context(), until).await;
+        let context = context.map_err(AppendError::Unavailable)?;
+        let log = context.partition(&append.actor).map_err(AppendError::Unavailable)?;
         if append.events == 0 {
             // Before the repair itself, so that none can be overlooked.
             let (links, actor) = (&self.links, &append.actor);
@@ -335,7 +338,7 @@ impl EventStore for JetStreamStore {
             written => written,
         };
         drop(under_way);
-        Ok(Position(written?))
+        written.map(Position).map_err(|error| error.of_append(log.is_replicated()))
     }
 
     async fn read(

@@ -267,6 +267,45 @@ async fn a_full_mailbox_refuses_at_once_and_the_others_are_served() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_many_commands_share_a_record_no_more_than_these_take_their_places() -> Result<()> {
+    // At most so many share a record (ADR 13), and so many may wait: `mailbox` of the model.
+    const TOGETHER: usize = 32;
+    const WAITING: usize = 256;
+    let (store, host) = bank().await?;
+    store.hold_appends();
+    let before = store.appends();
+    let caller = |_| {
+        let host = host.clone();
+        tokio::spawn(async move { send(&host, ALICE, "deposit", json!({"amount": 1})).await })
+    };
+    let first = caller(0);
+    while store.appends() == before {
+        tokio::task::yield_now().await;
+    }
+    let mut callers: Vec<_> = (0..WAITING + 1).map(caller).collect();
+    let refused = |callers: &[tokio::task::JoinHandle<_>]| {
+        callers.iter().filter(|caller| caller.is_finished()).count()
+    };
+    while refused(&callers) == 0 {
+        tokio::task::yield_now().await;
+    }
+    store.release_one_append();
+    first.await??;
+    while store.appends() < before + 2 {
+        tokio::task::yield_now().await;
+    }
+    callers.extend((0..TOGETHER + 1).map(caller));
+    while refused(&callers) < 2 {
+        tokio::task::yield_now().await;
+    }
+    store.release_appends();
+    let told = futures::future::join_all(callers).await;
+    let accepted = told.iter().filter(|told| matches!(told, Ok(Ok(_)))).count();
+    assert_eq!((told.len(), accepted), (WAITING + TOGETHER + 2, WAITING + TOGETHER));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_lost_its_tail_quarantines_the_actor_that_stood_on_it() -> Result<()> {
     let (store, host) = bank().await?;
     send(&host, ALICE, "deposit", json!({"amount": 50})).await?;

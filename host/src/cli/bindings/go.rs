@@ -25,8 +25,7 @@ macro_rules! runtime {
 }
 
 /// What has the garbage collector run in the author's functions only, and there to its end.
-const COLLECTOR: (&str, &str) =
-    ("collector/collector.go", include_str!("go_runtime/collector.go"));
+const COLLECTOR: (&str, &str) = ("collector/collector.go", include_str!("go_runtime/collector.go"));
 
 /// The runtime: `src/pkg/wit` of the generator's crate as it is, below its own licence.
 const RUNTIME: [(&str, &str); 11] = runtime![
@@ -104,8 +103,10 @@ pub fn files(contract: &Contract, package: &str) -> anyhow::Result<Files> {
     let runtime = format!("\"{package}/wit/");
     let mut files = Files::new();
     let texts = generated.iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec()));
-    let runtime_files =
-        RUNTIME.iter().chain([&COLLECTOR]).map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
+    let runtime_files = RUNTIME
+        .iter()
+        .chain([&COLLECTOR])
+        .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
     for (path, bytes) in texts.chain(runtime_files) {
         let text = String::from_utf8(bytes)?.replace(REMOTE, &runtime);
         files.insert(path, signed_tags(&text).into_bytes());

@@ -6,6 +6,11 @@
 //! is no `Nats-Msg-Id`: on a replicated stream a duplicate is acknowledged before the expectation
 //! is checked, and that answer would be mistaken for a commit.
 //!
+//! A refusal of one server is not that of all. While a cluster is apart, a leader that its peers have
+//! replaced goes on refusing, and a server between the two passes a message to both: the answer comes
+//! from the one, and the other stores it. So only where one server holds the stream does a refusal
+//! prove that nothing was stored.
+//!
 //! Cost: one round trip (35–50 µs on an idle machine, `R1`; 0.4 ms, `R3`), nothing more unless
 //! something fails.
 
@@ -26,7 +31,7 @@ const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 /// "wrong last sequence: N": the version check failed.
 const WRONG_LAST: u64 = 10_071;
 
-/// Refusals that prove that this try stored nothing and that may pass: no room (10023, 10028,
+/// Refusals by which a server says that it has stored nothing, and that may pass: no room (10023, 10028,
 /// 10047), JetStream off (10039, 10076), no leader (10008), the stream is offline (10118), another
 /// message of the subject is still on its way through the replicas (10164), the message is too
 /// large for the stream (10054), the stream is sealed (10109). All others stay doubtful.
@@ -38,18 +43,22 @@ const NOTHING_STORED: [u64; 10] =
 pub(super) enum PublishError {
     /// The subject's last message is another than the expected one.
     Conflict(Option<Position>),
-    /// Nothing was stored.
-    Unavailable(StoreError),
+    /// It never reached a server that could have stored it.
+    Unsent(StoreError),
+    /// No server that answered has stored it. There may be others, if the stream has replicas.
+    Refused(StoreError),
     /// It may be stored, now or soon.
     Unresolved(StoreError),
 }
 
-impl From<PublishError> for AppendError {
-    fn from(error: PublishError) -> Self {
-        match error {
-            PublishError::Conflict(last) => Self::Conflict { last },
-            PublishError::Unavailable(error) => Self::Unavailable(error),
-            PublishError::Unresolved(error) => Self::Unresolved(error),
+impl PublishError {
+    /// What it says of a record on a stream that several servers hold, or one.
+    pub(super) fn of_append(self, is_replicated: bool) -> AppendError {
+        match self {
+            Self::Conflict(last) => AppendError::Conflict { last },
+            Self::Refused(error) if is_replicated => AppendError::Unresolved(error),
+            Self::Unsent(error) | Self::Refused(error) => AppendError::Unavailable(error),
+            Self::Unresolved(error) => AppendError::Unresolved(error),
         }
     }
 }
@@ -58,7 +67,9 @@ impl From<PublishError> for StoreError {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Conflict(_) => Self("another host wrote at the same time".to_owned()),
-            PublishError::Unavailable(error) | PublishError::Unresolved(error) => error,
+            PublishError::Unsent(error)
+            | PublishError::Refused(error)
+            | PublishError::Unresolved(error) => error,
         }
     }
 }
@@ -68,10 +79,20 @@ impl From<PublishError> for StoreError {
 enum Said {
     Stored(u64),
     Conflict(Option<Position>),
-    /// This try stored nothing.
-    NotStored(String),
+    /// This try reached no server that could have stored it.
+    Unsent(String),
+    /// Who answered has not stored it.
+    Refused(String),
     /// This try may have been stored.
     Unclear(String),
+}
+
+/// What became of all tries, the worst of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    None,
+    Refused,
+    Unclear,
 }
 
 /// Publishes `payload` on `subject` and gives its sequence number. With `expected`, only if that
@@ -89,24 +110,28 @@ pub(super) async fn publish(
     }
     let headers = Some(headers).filter(|headers| !headers.is_empty());
     let mut pauses = Pauses::until(until);
-    let mut doubtful = false;
+    let mut doubt = Doubt::None;
     loop {
         let answer = link.request(subject, headers.clone(), payload.clone(), until).await;
         let reason = match said(answer.map(|message| message.payload)) {
             Said::Stored(sequence) => return Ok(sequence),
             Said::Conflict(last) => return Err(PublishError::Conflict(last)),
-            Said::NotStored(reason) => reason,
+            Said::Unsent(reason) => reason,
+            Said::Refused(reason) => {
+                doubt = doubt.max(Doubt::Refused);
+                reason
+            }
             Said::Unclear(reason) => {
-                doubtful = true;
+                doubt = Doubt::Unclear;
                 reason
             }
         };
         if !pauses.wait().await {
             let error = StoreError(reason);
-            return Err(if doubtful {
-                PublishError::Unresolved(error)
-            } else {
-                PublishError::Unavailable(error)
+            return Err(match doubt {
+                Doubt::None => PublishError::Unsent(error),
+                Doubt::Refused => PublishError::Refused(error),
+                Doubt::Unclear => PublishError::Unresolved(error),
             });
         }
     }
@@ -122,7 +147,7 @@ fn said(answered: Result<Bytes, Failure>) -> Said {
     }
     let payload = match answered {
         Ok(payload) => payload,
-        Err(Failure::Unsent(reason)) => return Said::NotStored(reason),
+        Err(Failure::Unsent(reason)) => return Said::Unsent(reason),
         Err(Failure::Unanswered(reason)) => return Said::Unclear(reason),
     };
     let answer: Answer = match serde_json::from_slice(&payload) {
@@ -138,7 +163,7 @@ fn said(answered: Result<Bytes, Failure>) -> Said {
         Some(error) => {
             let reason = format!("nats refused: {} (error {})", error.description, error.number);
             if NOTHING_STORED.contains(&error.number) {
-                Said::NotStored(reason)
+                Said::Refused(reason)
             } else {
                 Said::Unclear(reason)
             }
@@ -183,11 +208,24 @@ mod tests {
 
     #[test]
     fn what_is_not_known_to_be_harmless_stays_in_doubt() {
-        assert!(matches!(refusal(10_164, "wrong last sequence"), Said::NotStored(_)));
-        assert!(matches!(refusal(10_047, "no room"), Said::NotStored(_)));
+        assert!(matches!(refusal(10_164, "wrong last sequence"), Said::Refused(_)));
+        assert!(matches!(refusal(10_047, "no room"), Said::Refused(_)));
         assert!(matches!(refusal(10_077, "store failed"), Said::Unclear(_)));
         assert!(matches!(refusal(99_999, "news"), Said::Unclear(_)));
         assert!(matches!(said(Err(Failure::Unanswered(String::new()))), Said::Unclear(_)));
-        assert!(matches!(said(Err(Failure::Unsent(String::new()))), Said::NotStored(_)));
+        assert!(matches!(said(Err(Failure::Unsent(String::new()))), Said::Unsent(_)));
+    }
+
+    #[test]
+    fn one_server_of_several_does_not_speak_for_all() {
+        let why = || StoreError(String::new());
+        let unavailable = |error| matches!(error, AppendError::Unavailable(_));
+        let unresolved = |error| matches!(error, AppendError::Unresolved(_));
+        assert!(unavailable(PublishError::Refused(why()).of_append(false)));
+        assert!(unresolved(PublishError::Refused(why()).of_append(true)));
+        for is_replicated in [false, true] {
+            assert!(unavailable(PublishError::Unsent(why()).of_append(is_replicated)));
+            assert!(unresolved(PublishError::Unresolved(why()).of_append(is_replicated)));
+        }
     }
 }

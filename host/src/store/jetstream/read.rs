@@ -123,6 +123,11 @@ impl Source {
         Self { stream, fence: None }
     }
 
+    /// Whether several servers hold the stream.
+    pub(super) const fn is_replicated(&self) -> bool {
+        self.fence.is_some()
+    }
+
     pub(super) fn stream(&self) -> &str {
         &self.stream
     }
