@@ -67,7 +67,7 @@ impl Candidate {
             let component = component.map_err(|error| StartError(format!("{name}: {error}")))?;
             loaded.push((name, component));
         }
-        let mut behaviours = BTreeMap::new();
+        let (mut behaviours, mut used) = (BTreeMap::new(), Vec::new());
         for aggregate in model.aggregates.keys() {
             let exports = |component: &Arc<Component>| {
                 component.aggregates(&model.context).iter().any(|name| name == aggregate)
@@ -91,8 +91,9 @@ impl Candidate {
                 .behaviour(&model, aggregate)
                 .map_err(|error| StartError(format!("{name}: {error}")))?;
             behaviours.insert(aggregate.clone(), behaviour);
+            used.push(component);
         }
-        for (_, component) in loaded {
+        for component in used {
             component.keep().await;
         }
         Ok(Self { file: file.to_owned(), model, behaviours })

@@ -25,7 +25,7 @@ use crate::{
     router::Actors,
     served::Realm,
     step::step,
-    turn::{MOST, Pace, turns},
+    turn::{MOST, Pace, turns, unresolved},
     wake::{Standing, Vm, restore},
 };
 
@@ -357,7 +357,10 @@ impl Work<'_> {
             let begun = clock::now();
             let answers = self.turns(vm, asked.make_contiguous(), pace).await;
             let (realm, answered) = (self.realm, answers.len().min(asked.len()));
-            for ((command, answer), result) in asked.drain(..answered).zip(answers) {
+            for ((command, answer), mut result) in asked.drain(..answered).zip(answers) {
+                if command.doubt.remains() {
+                    result = result.map_err(unresolved);
+                }
                 let outcome = command::outcome_word(&result);
                 self.env.metrics.turn(&realm.context, &realm.aggregate, outcome, begun.elapsed());
                 let _ = answer.send(result.map_err(|failure| failure.for_command(&command.id)));
@@ -399,6 +402,7 @@ impl Work<'_> {
             let answers = turns(self.env, awake, &fit, pace).await;
             // Nobody was told yet: what is stored is known by its id.
             if self.is_newer_served(awake, deadline).await {
+                asked.iter().take(answers.len()).for_each(|(asked, _)| asked.doubt.may_be_in_log());
                 continue;
             }
             for result in &answers {

@@ -1,6 +1,12 @@
 //! A caller's command, checked against the model.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use aether_wit::{Digest, report::nearest};
 use serde_json::value::RawValue;
@@ -15,7 +21,7 @@ use crate::{
 };
 
 /// A command that fits the model, ready to be decided.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Prepared {
     /// Its id.
     pub id: String,
@@ -45,6 +51,44 @@ pub struct Prepared {
     pub seed: u64,
     /// When the caller stops waiting.
     pub deadline: Instant,
+    /// What is not known of it.
+    pub doubt: Doubt,
+}
+
+/// Whether a record with a command may be stored although its caller has no answer yet. While it may,
+/// no failure of the command may say that nothing was stored.
+#[derive(Debug, Default)]
+pub struct Doubt(AtomicU8);
+
+impl Doubt {
+    const IN_LOG: u8 = 1;
+    const COMING: u8 = 2;
+
+    /// The log holds such a record, or will never hold it: there is a newer one.
+    pub fn log_tells(&self) {
+        self.0.store(Self::IN_LOG, Relaxed);
+    }
+
+    /// Such a record may be stored; who reads the log knows.
+    pub fn may_be_in_log(&self) {
+        self.0.fetch_max(Self::IN_LOG, Relaxed);
+    }
+
+    /// Such a record was sent, and may still come to be stored.
+    pub fn may_come(&self) {
+        self.0.store(Self::COMING, Relaxed);
+    }
+
+    /// The log was read, and does not hold it.
+    pub fn not_in_log(&self) {
+        let _ = self.0.compare_exchange(Self::IN_LOG, 0, Relaxed, Relaxed);
+    }
+
+    /// Whether it is not known.
+    #[must_use]
+    pub fn remains(&self) -> bool {
+        self.0.load(Relaxed) > 0
+    }
 }
 
 impl Prepared {
@@ -102,6 +146,7 @@ pub fn prepare(realm: &Arc<Realm>, command: Command) -> Result<Prepared, Failure
         at: command.at,
         seed: command.seed.unwrap_or_else(rand::random),
         deadline: command.deadline,
+        doubt: Doubt::default(),
     })
 }
 
@@ -143,5 +188,25 @@ pub fn missing<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> 
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             format!("there is no {what} called `{shown}`; there are: {known}")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_newer_record_and_the_log_end_a_doubt() {
+        let doubt = Doubt::default();
+        doubt.not_in_log();
+        assert!(!doubt.remains());
+        doubt.may_come();
+        doubt.may_be_in_log();
+        doubt.not_in_log();
+        assert!(doubt.remains(), "it may still come");
+        doubt.log_tells();
+        assert!(doubt.remains());
+        doubt.not_in_log();
+        assert!(!doubt.remains());
     }
 }

@@ -36,6 +36,7 @@ pub async fn turn(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Reply, F
         if let Some(reply) = recall(env, vm, command).await? {
             return Ok(reply);
         }
+        command.doubt.not_in_log();
         if !expected(env, vm, command).await? {
             continue;
         }
@@ -50,7 +51,9 @@ pub async fn turn(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Reply, F
         };
         let record = record(vm, vec![turn]);
         let ids = ids(&[command]);
-        match append(env, vm, ids, &record, command.deadline).await? {
+        let appended = append(env, vm, ids, &record, command.deadline).await;
+        note_doubt(&appended, &[command]);
+        match appended? {
             Appended::Stored(stored) => {
                 adopt(vm, state, &record, &stored);
                 let outcome = Outcome::Accepted(record.events().map(shown).collect());
@@ -63,7 +66,21 @@ pub async fn turn(env: &Env, vm: &mut Vm, command: &Prepared) -> Result<Reply, F
     if let Some(reply) = recall(env, vm, command).await? {
         return Ok(reply);
     }
+    command.doubt.not_in_log();
     Err(contended(env, vm, blind))
+}
+
+/// Notes on `commands` what is not known of the record that holds them.
+fn note_doubt(appended: &Result<Appended, Failure>, commands: &[&Prepared]) {
+    for command in commands {
+        match appended {
+            Ok(Appended::Stored(_)) => {}
+            Ok(Appended::Refused { blind: None }) => command.doubt.log_tells(),
+            Ok(Appended::Refused { blind: Some(_) }) => command.doubt.may_come(),
+            Err(failure) if failure.code == Code::Unresolved => command.doubt.may_come(),
+            Err(_) => {}
+        }
+    }
 }
 
 /// Every try was refused.
@@ -125,13 +142,13 @@ async fn search(env: &Env, vm: &Vm, command: &Prepared) -> Result<Vec<Position>,
 }
 
 /// The same failure, where it is not known whether the command is stored. Damage stays damage.
-fn unresolved(mut failure: Failure) -> Failure {
-    if failure.code != Code::Quarantined {
+pub fn unresolved(mut failure: Failure) -> Failure {
+    if !matches!(failure.code, Code::Quarantined | Code::Unresolved) {
         failure.code = Code::Unresolved;
         failure.reason = None;
         failure.detail = format!(
             "it is not known whether the command is stored: ask again with the same id; {}",
-            failure.detail
+            failure.detail.replace("nothing was stored, ", "")
         );
     }
     failure

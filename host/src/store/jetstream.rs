@@ -267,7 +267,11 @@ impl JetStreamStore {
         }
         let (headers, bytes) = (HeaderMap::new(), append.bytes.clone());
         let sent = publish(&links.writing, &subject, Some(last.0), headers, bytes, until);
-        step!("jetstream.append-repair", sent.await)
+        step!("jetstream.append-repair", sent.await).map_err(|error| match error {
+            // Not this one; the one before was.
+            PublishError::Unsent(error) => PublishError::Refused(error),
+            error => error,
+        })
     }
 
     fn check_open(&self) -> Result<(), StoreError> {

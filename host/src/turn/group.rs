@@ -12,7 +12,8 @@
 use std::time::Instant;
 
 use super::{
-    Ahead, Appended, Decided, adopt, append, decide, ids, record, reply, search, shown, turn,
+    Ahead, Appended, Decided, adopt, append, decide, ids, note_doubt, record, reply, search, shown,
+    turn,
 };
 use crate::{
     clock,
@@ -98,8 +99,8 @@ pub async fn turns(
     }
 }
 
-/// Takes as many of `commands` as can share a record through `vm`. None if that is no group, or
-/// another host wrote first: then nothing was stored, and the first one must go by itself.
+/// Takes as many of `commands` as can share a record through `vm`. None if that is no group, or the
+/// record was refused: then the first one must go by itself, and find out whether it is stored.
 async fn together(
     env: &Env,
     vm: &mut Vm,
@@ -174,7 +175,9 @@ impl Group {
             return self.tell_nothing(env, vm, taken, deadline).await;
         };
         let record = record(vm, std::mem::take(&mut self.turns));
-        match append(env, vm, ids(taken), &record, deadline).await {
+        let appended = append(env, vm, ids(taken), &record, deadline).await;
+        note_doubt(&appended, taken);
+        match appended {
             Ok(Appended::Stored(stored)) => {
                 pace.speed_up();
                 adopt(vm, state, &record, &stored);

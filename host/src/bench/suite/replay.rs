@@ -35,6 +35,7 @@ pub async fn run(ground: &Ground, results: &mut Results) -> Result<()> {
     let config = SandboxConfig { cache_dir: Some(ground.cache()), ..SandboxConfig::default() };
     let sandbox = Sandbox::new(config)?;
     let component = sandbox.load(COMPONENT.into()).await?;
+    component.keep().await;
     let (model, _) = aether_wit::read("bench.storm.yaml", MODEL.as_bytes())?;
     let behaviour = component.behaviour(&Arc::new(model), "account")?;
     let things = [folds(&behaviour, 1)?, folds(&behaviour, 256)?];

@@ -129,7 +129,7 @@ impl Heard {
             Err(code) if code == "quarantined" => self.quarantined += 1,
             // A leader that cannot see the last record refuses the next one: `old or damaged`.
             Err(code) => {
-                assert!(writes && code == "unavailable", "{code}, not {right:?}");
+                assert!(writes && code == "unresolved", "{code}, not {right:?}");
                 self.blind += 1;
             }
         }

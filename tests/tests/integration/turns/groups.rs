@@ -81,6 +81,25 @@ async fn if_it_is_refused_nothing_moves() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_was_refused_for_no_reason_stays_in_doubt() -> Result<()> {
+    let (store, host) = bank().await?;
+    // Nobody wrote, so who refused may be a leader that others have replaced; then there is no store.
+    store.next_appends(&[AppendFault::Contended, AppendFault::Refused]);
+    let alone = ask(&host, &deposits(1)?).await.remove(0).unwrap_err();
+    assert_eq!(alone.code, Code::Unresolved, "{alone}");
+    assert!(!alone.detail.contains("nothing was stored"), "{alone}");
+    store.next_appends(&[AppendFault::Contended, AppendFault::Refused, AppendFault::Refused]);
+    let told = ask(&host, &deposits(3)?).await;
+    let codes: Vec<_> = told.iter().map(|told| told.as_ref().err().map(|e| e.code)).collect();
+    assert_eq!(codes, [Some(Code::Unresolved), Some(Code::Unresolved), None]);
+    // Refused once more, without such a doubt.
+    store.next_appends(&[AppendFault::Refused]);
+    let sure = command(ALICE, "deposit", &json!({ "amount": 1 }))?;
+    assert_eq!(host.send(sure).await.unwrap_err().code, Code::Unavailable);
+    Ok(())
+}
+
+#[tokio::test]
 async fn if_another_host_wrote_first_all_are_decided_anew() -> Result<()> {
     let store = aether_tests::in_process::faulty_store().await?;
     let model = workspace::bank_model()?;
