@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aether::{
     clock,
-    command::{Consistency, Outcome, Query},
-    failure::Code,
+    command::{Consistency, Outcome, Query, Reply},
+    failure::{Code, Failure},
     host::Host,
     record::Position,
     store::{
@@ -27,6 +27,7 @@ use aether_tests::{
 use aether_wit::Digest;
 use anyhow::Result;
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 const ALICE: &str = "bank/account/alice";
 
@@ -234,19 +235,28 @@ async fn a_caller_that_goes_away_cancels_nothing() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_mailbox_refuses_at_once_and_the_others_are_served() -> Result<()> {
-    let (store, host) = bank().await?;
+/// A deposit of 1 for Alice, on its way.
+fn deposit(host: &Host) -> JoinHandle<Result<Reply, Failure>> {
+    let host = host.clone();
+    tokio::spawn(async move { send(&host, ALICE, "deposit", json!({"amount": 1})).await })
+}
+
+/// Such a deposit, which the store does not let pass.
+async fn held(store: &FaultyStore, host: &Host) -> JoinHandle<Result<Reply, Failure>> {
     store.hold_appends();
     let before = store.appends();
-    let caller = |_| {
-        let host = host.clone();
-        tokio::spawn(async move { send(&host, ALICE, "deposit", json!({"amount": 1})).await })
-    };
-    let first = caller(0);
+    let first = deposit(host);
     while store.appends() == before {
         tokio::task::yield_now().await;
     }
+    first
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_mailbox_refuses_at_once_and_the_others_are_served() -> Result<()> {
+    let (store, host) = bank().await?;
+    let first = held(&store, &host).await;
+    let caller = |_| deposit(&host);
     let callers: Vec<_> = (1..300).map(caller).collect();
     while callers.iter().filter(|caller| caller.is_finished()).count() < 43 {
         tokio::task::yield_now().await;
@@ -272,20 +282,12 @@ async fn while_many_commands_share_a_record_no_more_than_these_take_their_places
     const TOGETHER: usize = 32;
     const WAITING: usize = 256;
     let (store, host) = bank().await?;
-    store.hold_appends();
     let before = store.appends();
-    let caller = |_| {
-        let host = host.clone();
-        tokio::spawn(async move { send(&host, ALICE, "deposit", json!({"amount": 1})).await })
-    };
-    let first = caller(0);
-    while store.appends() == before {
-        tokio::task::yield_now().await;
-    }
+    let first = held(&store, &host).await;
+    let caller = |_| deposit(&host);
     let mut callers: Vec<_> = (0..WAITING + 1).map(caller).collect();
-    let refused = |callers: &[tokio::task::JoinHandle<_>]| {
-        callers.iter().filter(|caller| caller.is_finished()).count()
-    };
+    let refused =
+        |callers: &[JoinHandle<_>]| callers.iter().filter(|caller| caller.is_finished()).count();
     let end = clock::now() + PATIENCE;
     while refused(&callers) == 0 {
         assert!(clock::now() < end, "the mailbox is not full");
