@@ -322,7 +322,6 @@ impl EventStore for JetStreamStore {
         let until = append.deadline;
         let context = self.context(append.actor.context(), until).await;
         let context = context.map_err(AppendError::Unavailable)?;
-        let log = context.partition(&append.actor).map_err(AppendError::Unavailable)?;
         if append.events == 0 {
             // Before the repair itself, so that none can be overlooked.
             let (links, actor) = (&self.links, &append.actor);
@@ -342,7 +341,10 @@ impl EventStore for JetStreamStore {
             written => written,
         };
         drop(under_way);
-        written.map(Position).map_err(|error| error.of_append(log.is_replicated()))
+        written.map(Position).map_err(|error| {
+            let log = context.partition(&append.actor);
+            error.of_append(log.map_or(true, Source::is_replicated))
+        })
     }
 
     async fn read(

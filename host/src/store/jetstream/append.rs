@@ -31,10 +31,10 @@ const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 /// "wrong last sequence: N": the version check failed.
 const WRONG_LAST: u64 = 10_071;
 
-/// Refusals by which a server says that it has stored nothing, and that may pass: no room (10023, 10028,
-/// 10047), JetStream off (10039, 10076), no leader (10008), the stream is offline (10118), another
-/// message of the subject is still on its way through the replicas (10164), the message is too
-/// large for the stream (10054), the stream is sealed (10109). All others stay doubtful.
+/// Refusals by which a server says that it has stored nothing, and that may pass: no room (10023,
+/// 10028, 10047), JetStream off (10039, 10076), no leader (10008), the stream is offline (10118),
+/// another message of the subject is still on its way through the replicas (10164), the message is
+/// too large for the stream (10054), the stream is sealed (10109). All others stay doubtful.
 const NOTHING_STORED: [u64; 10] =
     [10_008, 10_023, 10_028, 10_039, 10_047, 10_054, 10_076, 10_109, 10_118, 10_164];
 
