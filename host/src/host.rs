@@ -45,7 +45,7 @@ use crate::{
         jetstream::JetStreamStore,
     },
     vm::Sandbox,
-    wake::NEWER,
+    wake::{NEWER, Purpose},
 };
 
 /// How often a host tells others that it lives. A third of the 15 s that a store believes it.
@@ -250,7 +250,7 @@ impl Host {
     /// See [`crate::failure::Code`].
     pub async fn wake(&self, actor: &Address, deadline: Instant) -> Result<u64, Failure> {
         let realm = self.realm(actor.context(), actor.aggregate())?;
-        Ok(self.ask(&realm, actor, Consistency::Linearizable, deadline).await?.version)
+        Ok(self.ask(&realm, actor, Purpose::Wake, deadline).await?.version)
     }
 
     /// Puts an actor to sleep after the commands that wait for it; whether it was awake.
@@ -449,8 +449,9 @@ impl Host {
         {
             return Ok(view);
         }
+        let purpose = Purpose::Read { fresh: query.consistency == Consistency::Linearizable };
         loop {
-            let view = self.ask(realm, actor, query.consistency, deadline).await?;
+            let view = self.ask(realm, actor, purpose, deadline).await?;
             let Some(wanted) = query.min_version.filter(|wanted| *wanted > view.version) else {
                 return Ok(view);
             };
@@ -477,12 +478,12 @@ impl Host {
         &self,
         realm: &Arc<Realm>,
         actor: &Address,
-        consistency: Consistency,
+        purpose: Purpose,
         deadline: Instant,
     ) -> Result<View, Failure> {
         self.admit(realm, actor, deadline).await?;
         let (answer, answered) = oneshot::channel();
-        let job = Job::Read(consistency, deadline, answer);
+        let job = Job::Read(purpose, deadline, answer);
         router::post(&self.0.env, realm, actor, job)?;
         match tokio::time::timeout_at((deadline + GRACE).into(), answered).await {
             Ok(Ok(result)) => result,

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::{
     address::Address,
     clock,
-    command::{self, Consistency, Reply},
+    command::{self, Reply},
     env::Env,
     failure::{Code, Failure},
     json::Packed,
@@ -26,7 +26,7 @@ use crate::{
     served::Realm,
     step::step,
     turn::{MOST, Pace, turns, unresolved},
-    wake::{Standing, Vm, restore},
+    wake::{Purpose, Standing, Vm, restore},
 };
 
 /// Something to be done by an actor.
@@ -35,7 +35,7 @@ pub enum Job {
     /// A command.
     Turn(Box<Prepared>, oneshot::Sender<Result<Reply, Failure>>),
     /// What is the state?
-    Read(Consistency, Instant, oneshot::Sender<Result<View, Failure>>),
+    Read(Purpose, Instant, oneshot::Sender<Result<View, Failure>>),
     /// Fall asleep when everything before this is done.
     Sleep(oneshot::Sender<()>),
     /// Say when everything before this is done.
@@ -284,8 +284,8 @@ impl Work<'_> {
                 Some(Job::Turn(command, answer)) => {
                     self.commands(&mut vm, (command, answer), &mut pace).await;
                 }
-                Some(Job::Read(consistency, deadline, answer)) => {
-                    let _ = answer.send(self.read(&mut vm, consistency, deadline).await);
+                Some(Job::Read(purpose, deadline, answer)) => {
+                    let _ = answer.send(self.read(&mut vm, purpose, deadline).await);
                 }
                 None => break,
             }
@@ -386,7 +386,7 @@ impl Work<'_> {
             return vec![Err(Failure::new(Code::Overloaded, detail).for_actor(actor))];
         }
         loop {
-            let awake = match self.awake(vm, deadline, false).await {
+            let awake = match self.awake(vm, deadline, Purpose::Command).await {
                 Ok((awake, _)) => awake,
                 Err(failure) => return vec![Err(failure)],
             };
@@ -415,15 +415,14 @@ impl Work<'_> {
     async fn read(
         &self,
         vm: &mut Option<Box<Vm>>,
-        consistency: Consistency,
+        purpose: Purpose,
         deadline: Instant,
     ) -> Result<View, Failure> {
         loop {
-            let fresh = consistency == Consistency::Linearizable;
-            let (awake, head) = self.awake(vm, deadline, fresh).await?;
+            let (awake, head) = self.awake(vm, deadline, purpose).await?;
             let result = async {
                 awake.settle(self.env, deadline).await?;
-                if fresh && head != Some(awake.chain.position) {
+                if purpose.asks_head() && head != Some(awake.chain.position) {
                     awake.is_current(self.env, deadline).await?;
                 }
                 Ok(awake.view())
@@ -450,13 +449,13 @@ impl Work<'_> {
     }
 
     /// The VM of the code that serves now, made if there is none. It may still have to read the
-    /// rest of its log. If it was made here and `asks_head`, also where the store says that this
+    /// rest of its log. If it was made here and `purpose` asks, also where the store says that this
     /// ends.
     async fn awake<'v>(
         &self,
         vm: &'v mut Option<Box<Vm>>,
         deadline: Instant,
-        asks_head: bool,
+        purpose: Purpose,
     ) -> Result<(&'v mut Vm, Option<Position>), Failure> {
         let actor = self.cell.actor();
         let realm = self.realm.current().map_err(|why| {
@@ -482,7 +481,7 @@ impl Work<'_> {
         let (mut awake, head) = match vm.take() {
             Some(awake) => (awake, None),
             None => {
-                let (made, head) = restore(self.env, &realm, actor, deadline, asks_head).await?;
+                let (made, head) = restore(self.env, &realm, actor, deadline, purpose).await?;
                 (Box::new(made), head)
             }
         };
@@ -493,7 +492,7 @@ impl Work<'_> {
             // Another deployment may serve it by now, whatever was found of this one.
             if realm.is_superseded() {
                 awake.forget(self.env);
-                let anew = Box::pin(self.awake(vm, deadline, asks_head));
+                let anew = Box::pin(self.awake(vm, deadline, purpose));
                 return step!("mailbox.anew", anew.await);
             }
             if let Err(failure) = checked {

@@ -351,7 +351,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     -> Result<Option<Snapshot>, StoreError>;
 
     /// What waking `actor` begins with: [`Self::snapshot`], and the page that [`Self::read`] gives
-    /// from there on, if that costs no further round trip.
+    /// from there on with [`Freshness::Any`], if the store asks for that at the same go.
     async fn beginning(
         &self,
         actor: &Address,

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aether_wit::Digest;
+use aether_wit::{Digest, model::Isolation};
 use futures::future::OptionFuture;
 
 use crate::{
@@ -92,12 +92,41 @@ pub enum Standing {
     Unsettled,
 }
 
+/// What an actor is woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A command, which its component will decide.
+    Command,
+    /// Nothing yet: it is to be ready for commands, and known to stand at the end of its log.
+    Wake,
+    /// Its state.
+    Read {
+        /// Whether that must be the one at the end of its log.
+        fresh: bool,
+    },
+}
+
+impl Purpose {
+    /// Whether it must be confirmed with the store where the log ends. For a command the version
+    /// check of its append does that.
+    #[must_use]
+    pub const fn asks_head(self) -> bool {
+        matches!(self, Self::Wake | Self::Read { fresh: true })
+    }
+
+    /// Whether calls follow, whatever is stored of the actor.
+    const fn calls(self) -> bool {
+        matches!(self, Self::Command | Self::Wake)
+    }
+}
+
 /// Begins to wake `actor`: as its newest snapshot has it, or as it was born. The records after
 /// that are folded by [`Vm::settle`], a page at a time, so that what was folded is kept even if a
 /// caller's deadline ends before a long log does.
 ///
-/// With `asks_head`, a store that others write to is asked at the same time where the log ends, as
-/// [`Vm::is_current`] would ask it afterwards.
+/// While the store is asked for the snapshot, it is also asked where the log ends, if `purpose`
+/// wants to know and others write to it ([`Vm::is_current`] would ask afterwards); and if calls
+/// follow, an instance is made that is born meanwhile. It takes about as long as the store.
 ///
 /// # Errors
 /// `unavailable` if the store cannot answer, `component-fault` if the component cannot begin.
@@ -106,15 +135,20 @@ pub async fn restore(
     realm: &Arc<Realm>,
     actor: &Address,
     deadline: Instant,
-    asks_head: bool,
+    purpose: Purpose,
 ) -> Result<(Vm, Option<Position>), Failure> {
     let era = env.era(actor);
     let key = realm.snapshot_key;
-    let asks_head = asks_head && env.store.is_shared();
+    let asks_head = purpose.asks_head() && env.store.is_shared();
+    let mut guest = realm.behaviour.guest(actor);
     let beginning = env.ask("snapshot", deadline, env.store.beginning(actor, &key));
     let head =
         OptionFuture::from(asks_head.then(|| env.ask("head", deadline, env.store.head(actor))));
-    let (beginning, head) = step!("wake.snapshot", tokio::join!(beginning, head));
+    // An instance that is not kept would be of no use to the first command.
+    let is_born = purpose.calls() && realm.runtime.isolation == Isolation::Actor;
+    let meanwhile = OptionFuture::from(is_born.then(|| born(realm, &mut guest)));
+    let (beginning, head, born_meanwhile) =
+        step!("wake.snapshot", tokio::join!(beginning, head, meanwhile));
     let ((stored, mut beginning), head) = (beginning?, head.transpose()?);
     let decode = |kept| snapshot::decode(actor, &realm.plans().state, &kept);
     let had_one = stored.is_some();
@@ -122,14 +156,17 @@ pub async fn restore(
     if had_one && kept.is_none() {
         // What follows it is not all there is.
         beginning = None;
-    } else if kept.is_none() && head == Some(Position(0)) {
+    } else if beginning.is_none() && kept.is_none() && head == Some(Position(0)) {
         beginning = Some(Page::default());
     }
-    let mut guest = realm.behaviour.guest(actor);
     let (chain, state, ledger) = match kept {
         Some(kept) => (kept.chain, kept.state, kept.ledger),
         None => {
-            let state = born(env, realm, actor, &mut guest).await?;
+            let state = match born_meanwhile {
+                Some(state) => state,
+                None => born(realm, &mut guest).await,
+            };
+            let state = state.map_err(|fault| faulted(env, realm, actor, &fault))?;
             (Chain::start(actor), state, Ledger::default())
         }
     };
@@ -159,7 +196,8 @@ pub async fn fold_ahead(
     actor: &Address,
     deadline: Instant,
 ) -> Option<Vm> {
-    let (mut vm, _) = restore(env, realm, actor, deadline, false).await.ok()?;
+    let (mut vm, _) =
+        restore(env, realm, actor, deadline, Purpose::Read { fresh: false }).await.ok()?;
     let mut proven = vm.chain.digest.is_none();
     let mut beginning = vm.beginning.take();
     while clock::now() < deadline {
@@ -509,7 +547,8 @@ impl Vm {
         }
         tracing::info!(actor = %self.actor, %damage, "its log was repaired: folding it anew");
         env.note_repaired(self.actor.clone());
-        self.state = born(env, &self.realm, &self.actor, &mut self.guest).await?;
+        let state = born(&self.realm, &mut self.guest).await;
+        self.state = state.map_err(|fault| faulted(env, &self.realm, &self.actor, &fault))?;
         self.chain = Chain::start(&self.actor).with_repairs(found);
         self.ledger = Ledger::default();
         self.snapshot_version = 0;
@@ -587,14 +626,8 @@ enum Taken {
 }
 
 /// The state of an actor without events.
-async fn born(
-    env: &Env,
-    realm: &Realm,
-    actor: &Address,
-    guest: &mut Guest,
-) -> Result<Packed, Failure> {
-    let state = guest.initial(&mut Budget::new(realm.runtime.deadline)).await;
-    state.map_err(|fault| faulted(env, realm, actor, &fault))
+async fn born(realm: &Realm, guest: &mut Guest) -> Result<Packed, Fault> {
+    guest.initial(&mut Budget::new(realm.runtime.deadline)).await
 }
 
 /// The repairs in the log of `actor`. Cost: its whole log is read.
