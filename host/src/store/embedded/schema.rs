@@ -73,6 +73,13 @@ pub(super) struct Place {
     pub(super) tuning: Tuning,
 }
 
+/// What tells a file from another one of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
 impl Place {
     /// Opens the writing connection, makes the store if the folder has none, and makes sure that
     /// what this connection sees is what every later one will see ([`settle_log`]).
@@ -97,6 +104,14 @@ impl Place {
         set_all(&db, COMMON)?;
         expect_wal(&db, "PRAGMA journal_mode")?;
         Ok(db)
+    }
+
+    /// Which file `store.db` is now. None: it is not there, or it is not one of the machine's own.
+    pub(super) fn file(&self) -> Option<FileIdentity> {
+        use std::os::unix::fs::MetadataExt as _;
+        let is_the_machines = self.tuning.vfs.is_none();
+        let found = is_the_machines.then(|| std::fs::metadata(self.dir.join("store.db")).ok());
+        found.flatten().map(|found| FileIdentity { device: found.dev(), inode: found.ino() })
     }
 
     fn open(&self, flags: OpenFlags) -> anyhow::Result<Connection> {

@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     lock::{self, Lock},
     readers::Readers,
-    schema::{self, Place},
+    schema::{self, FileIdentity, Place},
     session::{Change, Session},
 };
 use crate::{
@@ -78,7 +78,9 @@ pub(super) async fn start(
         Ok((lock, session, last)) => {
             committed.send_replace(last);
             let closing = Vec::new();
-            let writer = Writer { place, readers, jobs, committed, runtime, closing, _lock: lock };
+            let file = place.file();
+            let writer =
+                Writer { place, file, readers, jobs, committed, runtime, closing, _lock: lock };
             let _ = ready.send(Ok(()));
             writer.run(session);
         }
@@ -107,6 +109,8 @@ fn open(place: &Place) -> Result<(Lock, Session, Position), StoreError> {
 /// The writer's side of the store.
 pub(super) struct Writer {
     pub(super) place: Arc<Place>,
+    /// The file that is open.
+    pub(super) file: Option<FileIdentity>,
     pub(super) readers: Arc<Readers>,
     pub(super) jobs: mpsc::Receiver<Job>,
     /// The last position that readers can see.
@@ -191,6 +195,10 @@ impl Writer {
 
     /// Writes `jobs` and answers them. None if the store had to be given up.
     fn write(&mut self, mut session: Session, jobs: Vec<Work>) -> Option<Session> {
+        if self.place.file() != self.file {
+            self.refuse(jobs, "the file `store.db` was removed or replaced while the host has it open: nothing more is stored, for nobody would find it again; stop the host, put the folder back as it was, and start again");
+            return Some(session);
+        }
         match transact(&mut session, &jobs) {
             Ok(answers) => {
                 self.publish(&answers);
@@ -205,11 +213,11 @@ impl Writer {
                     left.try_fold(session, |session, job| self.write(session, vec![job]))
                 }
                 Ok(()) => {
-                    self.refuse(jobs, &error);
+                    self.refuse_for(jobs, &error);
                     Some(session)
                 }
                 Err(worse) => {
-                    self.refuse(jobs, &error);
+                    self.refuse_for(jobs, &error);
                     self.recover(session, Vec::new(), &worse)
                 }
             },
@@ -217,7 +225,7 @@ impl Writer {
             // in the last frame, is not in the log, and the next commit overwrites the rest.
             Err(Trouble::Commit(error)) if is_full(&error) => {
                 let rolled_back = session.roll_back();
-                self.refuse(jobs, &error);
+                self.refuse_for(jobs, &error);
                 match rolled_back {
                     Ok(()) => Some(session),
                     Err(worse) => self.recover(session, Vec::new(), &worse),
@@ -251,11 +259,16 @@ impl Writer {
         }
     }
 
-    /// Tells all callers that nothing was stored.
-    fn refuse(&self, jobs: Vec<Work>, error: &rusqlite::Error) {
+    /// Tells all callers that nothing was stored, for what SQLite said.
+    fn refuse_for(&self, jobs: Vec<Work>, error: &rusqlite::Error) {
         let advice = schema::advice(Some(error));
+        self.refuse(jobs, &format!("{error}{advice}"));
+    }
+
+    /// Tells all callers that nothing was stored.
+    fn refuse(&self, jobs: Vec<Work>, why: &str) {
         let dir = self.place.dir.display();
-        let error = StoreError(format!("the store in {dir} could not write: {error}{advice}"));
+        let error = StoreError(format!("the store in {dir} could not write: {why}"));
         tracing::warn!(jobs = jobs.len(), "{error}");
         jobs.into_iter().for_each(|job| job.refuse(error.clone()));
     }
