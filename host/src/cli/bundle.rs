@@ -32,7 +32,7 @@ pub fn bundle_with(file: &Path, components: &[PathBuf]) -> anyhow::Result<Bundle
     let components = files.into_iter().map(|(component, path)| {
         let bytes = std::fs::read(&path).with_context(|| {
             format!(
-                "the component {} of the model {name} cannot be read; `make guests` builds those of the examples",
+                "the component {} of the model {name} cannot be read: build it ({HOW_TO_BUILD})",
                 path.display()
             )
         })?;
@@ -41,6 +41,10 @@ pub fn bundle_with(file: &Path, components: &[PathBuf]) -> anyhow::Result<Bundle
     let components = components.collect::<anyhow::Result<Vec<_>>>()?;
     Ok(Bundle { file: name, model: text.into(), components })
 }
+
+/// What builds the component of a model.
+pub const HOW_TO_BUILD: &str =
+    "`make` in a project of `aether new`, `make guests` for the examples";
 
 #[cfg(test)]
 mod tests {

@@ -59,6 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let shown = args.module.display().to_string();
     let core = std::fs::read(&args.module)
         .with_context(|| format!("the module {shown} cannot be read: build it first"))?;
+    expect_module(&contract, &shown, &core)?;
     if same_file(&args.module, &out) {
         bail!(
             "{shown} is the module, and the component would replace it: name another file with -o"
@@ -102,15 +103,11 @@ fn same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Makes the component.
-fn encode(
-    contract: &Contract,
-    shown: &str,
-    mut core: Vec<u8>,
-    strip: bool,
-) -> anyhow::Result<Vec<u8>> {
-    match sections::kind(&core) {
-        Kind::Module => {}
+/// # Errors
+/// If `core` is no core module.
+fn expect_module(contract: &Contract, shown: &str, core: &[u8]) -> anyhow::Result<()> {
+    match sections::kind(core) {
+        Kind::Module => Ok(()),
         Kind::Component => bail!(
             "{shown} is a component already: name it under `components:` of {}, and run `aether test {}`",
             contract.file,
@@ -120,9 +117,21 @@ fn encode(
             "{shown} is not WebAssembly: expected a core module, as a compiler makes it for wasm32"
         ),
     }
+}
+
+/// Makes the component.
+fn encode(
+    contract: &Contract,
+    shown: &str,
+    mut core: Vec<u8>,
+    strip: bool,
+) -> anyhow::Result<Vec<u8>> {
+    // Also where nothing is stripped: the encoder trusts the lengths of sections.
+    let stripped = sections::strip(&core).with_context(|| {
+        format!("{shown} is damaged: it ends in the middle of a section; build it anew")
+    })?;
     if strip {
-        core = sections::strip(&core)
-            .with_context(|| format!("{shown} is damaged: it ends in the middle of a section"))?;
+        core = stripped;
     }
     let (own, _) = wit_component::metadata::decode(&core)
         .with_context(|| format!("{shown} cannot be read"))?;
@@ -287,6 +296,23 @@ aggregates:
         let several = MODEL.replace("[counter.wasm]", "[a.wasm, b.wasm]");
         let error = componentize(&several, &counter("", &ALL), None).await.unwrap_err();
         assert!(error.contains("names several (a.wasm, b.wasm)"), "{error}");
+    }
+
+    #[test]
+    fn a_module_that_was_cut_is_told_whatever_is_missing() {
+        let mut core = counter("", &ALL);
+        let of = contract(MODEL, None);
+        let (resolve, world) = of.resolve().unwrap();
+        let utf8 = StringEncoding::UTF8;
+        wit_component::embed_component_metadata(&mut core, &resolve, world, utf8, false).unwrap();
+        let mut damaged = 0;
+        for end in 8..core.len() {
+            // Between two sections it is a module that lacks something.
+            if let Err(error) = encode(&of, "core.wasm", core[..end].to_vec(), false) {
+                damaged += usize::from(error.to_string().contains("is damaged"));
+            }
+        }
+        assert!(damaged > core.len() - 20, "{damaged} of {}", core.len());
     }
 
     #[tokio::test]

@@ -302,9 +302,9 @@ fn sentence(word: &Word) -> String {
         )
     };
     match word {
-        Word::Refused(Gate::Exports) => "refused at the gate `exports`: nothing was changed (no `--force` helps: what cannot be called cannot be served)".to_owned(),
+        Word::Refused(Gate::Exports) => "refused at the gate `exports`: nothing was changed (no `--force` helps: what cannot be called cannot be served; if the model has changed, build the component anew)".to_owned(),
         Word::Refused(gate) => format!(
-            "refused at the gate `{gate}`: nothing was changed (`--force {gate}` skips it, and is recorded)"
+            "refused at the gate `{gate}`: nothing was changed (`aether deploy --force {gate}` skips it, and is recorded)"
         ),
         Word::Passed(number) => {
             format!("it would become deployment #{number}; nothing was changed (--dry-run or what-if)")

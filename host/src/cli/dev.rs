@@ -86,6 +86,9 @@ impl Watch {
     }
 }
 
+/// What is told whenever an edit is not taken.
+const SERVED_ON: &str = "not deployed: what was deployed last is served on";
+
 /// Deploys each of the models to `host` whenever it or one of its components changes, until `stop`.
 /// What does not pass is told, and what was deployed last is served on.
 pub async fn watch(host: Host, Watch(mut all): Watch, stop: CancellationToken) {
@@ -95,7 +98,10 @@ pub async fn watch(host: Host, Watch(mut all): Watch, stop: CancellationToken) {
                 continue;
             }
             match bundle(&watched.model) {
-                Ok(bundle) => deploy(&host, bundle).await,
+                Ok(bundle) => {
+                    print::line(&format!("{} has changed: deploying it", watched.model.display()));
+                    deploy(&host, bundle).await;
+                }
                 Err(error) => tell_refused(&error),
             }
         }
@@ -122,7 +128,12 @@ async fn deploy(host: &Host, bundle: Bundle) {
     while let Some(word) = words.recv().await {
         match word {
             Ok(Word::Host { .. }) => {}
-            Ok(word) => teller.tell(&word),
+            Ok(word) => {
+                teller.tell(&word);
+                if matches!(word, Word::Refused(_)) {
+                    print::line(SERVED_ON);
+                }
+            }
             Err(failure) => {
                 print::line(&format!("not deployed: {}", print::plain(&failure.detail)))
             }
@@ -135,7 +146,7 @@ fn tell_refused(error: &anyhow::Error) {
         Some(report) => eprint!("{report}"),
         None => eprintln!("{error:#}"),
     }
-    print::line("not deployed: what was deployed last is served on");
+    print::line(SERVED_ON);
 }
 
 #[cfg(test)]

@@ -79,6 +79,11 @@ pub fn files(name: &str, lang: Language) -> anyhow::Result<Files> {
         .map(|(path, text)| (fill(path, name, &template), fill(text, name, &template).into_bytes()))
         .collect();
     if lang == Language::Rust {
+        if rust::NAMES.contains(&name) {
+            bail!(
+                "`{name}` is a crate of the SDK, which the project needs beside its own: nothing was written; choose another name"
+            );
+        }
         let sdk = rust::files()?;
         let list = folder::list(&sdk).into_bytes();
         files.insert(format!("{}/{}", rust::SDK, folder::LIST), list);
@@ -102,6 +107,7 @@ fn meant(report: &Report) -> String {
 fn fill(text: &str, name: &str, template: &Template) -> String {
     let readme = text
         .replace("{{where}}", template.place)
+        .replace("{{component}}", template.component)
         .replace("{{into}}", template.into)
         .replace("{{then}}", template.then)
         .replace("{{hints}}", template.hints);

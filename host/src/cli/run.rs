@@ -200,7 +200,7 @@ fn tokens(faces: &Faces) -> anyhow::Result<Option<Tokens>> {
 async fn listen(faces: &Faces) -> anyhow::Result<Option<TcpListener>> {
     let Some(at) = faces.http else { return Ok(None) };
     let listener = TcpListener::bind(at).await.with_context(|| {
-        format!("cannot listen at {at}: choose another with `--http ADDR:PORT`")
+        format!("cannot listen at {at}: choose another with `--http ADDR:PORT` or `AETHER_HTTP`")
     })?;
     Ok(Some(listener))
 }

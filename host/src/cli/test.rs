@@ -12,7 +12,7 @@ use aether_wit::{Digest, Model, report::render};
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-use super::past;
+use super::{bundle::HOW_TO_BUILD, past};
 use crate::{
     scenario::{
         self, Results,
@@ -166,7 +166,7 @@ pub(super) fn limits(model: &Model) -> SandboxConfig {
 pub(super) async fn load(sandbox: &Sandbox, path: &Path) -> anyhow::Result<Arc<Component>> {
     let shown = path.display();
     if !path.exists() {
-        bail!("the component {shown} is missing: build it, e.g. make guests");
+        bail!("the component {shown} is missing: build it ({HOW_TO_BUILD})");
     }
     let bytes = std::fs::read(path).with_context(|| format!("{shown} cannot be read"))?;
     let component = sandbox.load(bytes.into()).await;
@@ -244,7 +244,7 @@ scenarios:
     #[tokio::test]
     async fn a_component_that_is_not_there_is_to_be_built() {
         let error = prepared(MODEL).await.err().unwrap();
-        assert!(error.ends_with("bank.wasm is missing: build it, e.g. make guests"), "{error}");
+        assert!(error.contains("bank.wasm is missing: build it (`make`"), "{error}");
     }
 
     #[tokio::test]

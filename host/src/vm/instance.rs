@@ -191,7 +191,7 @@ fn failure(
     if !words.is_empty() {
         what.push_str("; it printed: ");
         what.push_str(&words);
-    } else if kind == FaultKind::Trap {
+    } else if kind == FaultKind::Trap && !error.is::<I32Exit>() {
         what.push_str(&frames(error));
     }
     Failure { fault: Fault { kind, detail: detail(behaviour, function, &what) }, printed }
@@ -207,14 +207,19 @@ fn classify(
     let cause = error.root_cause().to_string();
     let trap = error.downcast_ref::<Trap>();
     if matches!(trap, Some(Trap::Interrupt)) {
-        return (FaultKind::Deadline, "took longer than its deadline".into());
+        return (
+            FaultKind::Deadline,
+            "took longer than its deadline (`deadline` under `runtime` of its aggregate)".into(),
+        );
     }
     if world.memory_denied() {
         let what = format!("wanted more than its {memory} bytes of memory and failed ({cause})");
         return (FaultKind::Memory, what);
     }
     if let Some(I32Exit(code)) = error.downcast_ref() {
-        return (FaultKind::Trap, format!("ended its process with exit code {code}"));
+        // A component can only tell whether all is well, not the number that it gave to `exit`.
+        let how = if *code == 0 { "" } else { " as one that has failed" };
+        return (FaultKind::Trap, format!("ended its process{how}"));
     }
     match trap {
         Some(

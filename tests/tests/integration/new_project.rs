@@ -124,19 +124,28 @@ fn from_an_empty_folder(name: &str) {
     if !tools.status.success() {
         return skip(name, &said(&tools));
     }
+    let limit = limit_apart(&project, name);
     let rules = project.join(rules(name));
     let text = fs::read_to_string(&rules).unwrap();
     fs::write(&rules, told_and_broken(name, &text)).unwrap();
     let built = make(&project, "all");
     assert!(built.status.success(), "make:\n{}", said(&built));
+    let component = project.join(component(name));
+    let first = fs::read(&component).unwrap();
+    // Nothing in the bindings changes with what is said of a counter.
+    let model = project.join("shop-cart.storm.yaml");
+    let told = fs::read_to_string(&model).unwrap();
+    fs::write(&model, told.replacen("# The board", "# A board", 1)).unwrap();
     let again = make(&project, "all");
     assert!(again.status.success(), "{}", said(&again));
+    assert_eq!(fs::read(&component).unwrap(), first, "nothing was to be built:\n{}", said(&again));
     let tested = make(&project, "test");
     assert!(tested.status.success(), "make test:\n{}", said(&tested));
     assert!(said(&tested).contains("4 passed"), "{}", said(&tested));
 
     misses_the_tool(&project);
     serves_a_command(&project);
+    an_edit_counts(&project, name, &limit);
     let status = Command::new("git").args(["init", "-q"]).current_dir(&project).status();
     if status.is_ok_and(|status| status.success()) {
         nothing_built_is_tracked(&project);
@@ -212,6 +221,73 @@ fn serves_a_command(project: &Path) {
     assert!(line.contains("shop-cart/counter/door"), "{line}");
 }
 
+/// Where the component is built to.
+fn component(language: &str) -> &'static str {
+    match language {
+        "rust" => "target/wasm32-wasip2/release/counter.wasm",
+        _ => "counter.wasm",
+    }
+}
+
+/// Moves the limit of the counter into a file of its own, as somebody does whose rules grow: that file,
+/// which says 100 once.
+fn limit_apart(project: &Path, language: &str) -> PathBuf {
+    let (path, text, replaced, by) = match language {
+        "rust" => (
+            "src/limit.rs",
+            "/// What a counter holds at most.\npub const LIMIT: u32 = 100;\n",
+            "/// What a counter holds at most.\nconst LIMIT: u32 = 100;",
+            "mod limit;\nuse limit::LIMIT;",
+        ),
+        "ts" => (
+            "src/rules/limit.ts",
+            "export const LIMIT = 100;\n",
+            "/** What a counter holds at most. */\nconst LIMIT = 100;",
+            "import { LIMIT } from \"./rules/limit.js\";",
+        ),
+        "python" => {
+            ("rules/limit.py", "LIMIT = 100\n", "LIMIT = 100", "from rules.limit import LIMIT")
+        }
+        "go" => (
+            "rules/limit.go",
+            "// Package rules holds them.\npackage rules\n\n// Limit is what a counter holds.\nconst Limit = 100\n",
+            "const limit = 100",
+            "const limit = rules.Limit",
+        ),
+        _ => (
+            "limit.h",
+            "static const uint32_t LIMIT = 100;\n",
+            "static const uint32_t LIMIT = 100;",
+            "#include \"limit.h\"",
+        ),
+    };
+    let (file, rules) = (project.join(path), project.join(rules(language)));
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, text).unwrap();
+    let before = fs::read_to_string(&rules).unwrap();
+    assert_eq!(before.matches(replaced).count(), 1, "`{replaced}` is not once in:\n{before}");
+    let imports = "\t\"math\"\n";
+    let with_import = format!("{imports}\n\t\"example.com/shop-cart/rules\"\n");
+    fs::write(&rules, before.replace(replaced, by).replace(imports, &with_import)).unwrap();
+    file
+}
+
+/// What is edited is built, and what breaks a scenario is told.
+fn an_edit_counts(project: &Path, language: &str, limit: &Path) {
+    let built = project.join(component(language));
+    let before = fs::read(&built).unwrap();
+    let text = fs::read_to_string(limit).unwrap();
+    fs::write(limit, text.replace("100", "5")).unwrap();
+    let made = make(project, "all");
+    assert!(made.status.success(), "{}", said(&made));
+    assert_ne!(fs::read(&built).unwrap(), before, "the edit is not in the component");
+    // Compiling those with a runtime takes too long for a second look.
+    if matches!(language, "rust" | "go" | "c") {
+        let tested = make(project, "test");
+        assert!(!tested.status.success(), "a limit of five passes:\n{}", said(&tested));
+    }
+}
+
 /// Without `aether` every target that needs it says so.
 fn misses_the_tool(project: &Path) {
     for target in ["run", "test"] {
@@ -273,6 +349,7 @@ fn a_name_that_is_taken_or_none_is_refused() {
         ("cart", "c", "cart is there already"),
         ("Cart", "c", "say e.g. `aether new cart --lang c`"),
         ("cart", "cobol", "possible values: rust, ts, python, go, c"),
+        ("aether-guest", "rust", "`aether-guest` is a crate of the SDK"),
     ] {
         let output = run_cli(folder.path(), ["new", name, "--lang", lang]).unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));

@@ -66,7 +66,11 @@ pub fn write(folder: &Path, files: &Files) -> anyhow::Result<Written> {
             None => {}
         }
     }
-    put(&folder.join(LIST), list(files).as_bytes())?;
+    // As it was, its time too, where nothing has changed: build tools compare times.
+    let (path, list) = (folder.join(LIST), list(files));
+    if found(&path)? != Some(Digest::of(list.as_bytes())) {
+        put(&path, list.as_bytes())?;
+    }
     Ok(written)
 }
 

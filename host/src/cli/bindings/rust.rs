@@ -17,6 +17,9 @@ const SOURCES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 /// The crate that authors name.
 pub const SDK: &str = "aether-guest";
 
+/// The names of all its crates.
+pub const NAMES: [&str; 3] = [SDK, CRATES[0].0, CRATES[1].0];
+
 /// The manifest that the others take their values from.
 const WORKSPACE: &str = include_str!("../../../../Cargo.toml");
 

@@ -20,6 +20,8 @@ pub(super) struct Template {
     pub files: &'static [(&'static str, &'static str)],
     /// Where the functions are.
     pub place: &'static str,
+    /// Where the component is built to.
+    pub component: &'static str,
     /// Where missing tools go.
     pub into: &'static str,
     /// What follows a change of the model.
@@ -45,6 +47,9 @@ pub(super) const fn template(lang: Language) -> Template {
     }
 }
 
+/// Where most languages put their component: beside the model.
+const BESIDE: &str = "counter.wasm";
+
 const RUST: Template = Template {
     files: files!("rust":
         ".gitignore" = "gitignore",
@@ -53,6 +58,7 @@ const RUST: Template = Template {
         "src/lib.rs" = "src/lib.rs",
     ),
     place: "`src/lib.rs`",
+    component: "target/wasm32-wasip2/release/counter.wasm",
     into: "",
     then: "the compiler shows each line of `src/lib.rs` that the change breaks.",
     hints: "`cargo build --release --target wasm32-wasip2` builds, `cargo test` runs the unit tests without\n\
@@ -72,6 +78,7 @@ const TS: Template = Template {
         "tsconfig.json" = "tsconfig.json",
     ),
     place: "`src/counter.ts`",
+    component: BESIDE,
     into: " into node_modules/",
     then: "the types in `bindings/` follow, and `tsc` shows each line that the change breaks.",
     hints: "`npm run build` and `npm test` work once `make` has written `bindings/`. 64-bit integers are\n\
@@ -88,10 +95,12 @@ const PYTHON: Template = Template {
         "test_counter.py" = "test_counter.py",
     ),
     place: "`counter.py`",
+    component: BESIDE,
     into: " into .tools/",
     then: "the classes in `bindings/` follow.",
-    hints: "`PYTHONPATH=bindings python3 -m unittest` runs the unit tests; point your editor's search path at\n\
-        `bindings/` too. `decide` raises `Err(rejection)`; any other exception is a fault of the component.",
+    hints: "Libraries of pure Python go into `requirements.txt`; what is imported comes from `.tools/python`, whatever\n\
+        else the machine has. Point your editor's search path at `bindings/` too. `decide` raises\n\
+        `Err(rejection)`; any other exception is a fault of the component.",
 };
 
 const GO: Template = Template {
@@ -104,10 +113,13 @@ const GO: Template = Template {
         "go.mod" = "go.mod.in",
     ),
     place: "`counter.go`",
+    component: BESIDE,
     into: " into .tools/",
-    then: "the packages in `bindings/` follow, and the compiler shows each line that the change breaks.",
-    hints: "`go test .` runs the unit tests; nothing is downloaded, for `bindings/` holds all that is imported.\n\
-        `make GO=go` uses the Go on the PATH, of version 1.27.",
+    then: "the packages in `bindings/` follow; lines that no longer fit do not compile, and new cases are yours\n\
+        to add.",
+    hints: "Nothing is downloaded, for `bindings/` holds all that is imported; with modules of others,\n\
+        `make GOPROXY=https://proxy.golang.org`. `make GO=go` uses the Go on the PATH, of version 1.27;\n\
+        without it, `.tools/go/bin/go test ./...` runs the unit tests.",
 };
 
 const C: Template = Template {
@@ -122,8 +134,10 @@ const C: Template = Template {
         "test_counter.c" = "test_counter.c",
     ),
     place: "`counter.c`",
+    component: BESIDE,
     into: " into .tools/",
-    then: "the header in `bindings/` follows, and the compiler shows each line that the change breaks.",
-    hints: "clang comes from npm and runs in node. `make CC=\"clang-19 --target=wasm32-wasi\"` uses one that is\n\
+    then: "the header in `bindings/` follows; lines that no longer fit do not compile, and new cases are yours\n\
+        to add.",
+    hints: "Each `*.c` of this folder is compiled, those called `test_*.c` for `make test` only. clang comes from npm and runs in node. `make CC=\"clang-19 --target=wasm32-wasi\"` uses one that is\n\
         installed (Debian: clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32).",
 };
