@@ -314,7 +314,7 @@ impl Metrics {
         all.register("wakes", "Actors woken, by where the fold began", self.wakes.clone());
         all.register_with_unit(
             "wake",
-            "Time to wake an actor",
+            "Time to read on and fold the log of an actor that wakes, behind the store's first answer",
             Unit::Seconds,
             self.wake_seconds.clone(),
         );

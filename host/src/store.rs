@@ -351,13 +351,15 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     -> Result<Option<Snapshot>, StoreError>;
 
     /// What waking `actor` begins with: [`Self::snapshot`], and the page that [`Self::read`] gives
-    /// from there on with [`Freshness::Any`], if the store asks for that at the same go.
+    /// with [`Freshness::Any`] from its record on, or from the first one if there is no snapshot.
     async fn beginning(
         &self,
         actor: &Address,
         key: &Digest,
-    ) -> Result<(Option<Snapshot>, Option<Page>), StoreError> {
-        Ok((self.snapshot(actor, key).await?, None))
+    ) -> Result<(Option<Snapshot>, Page), StoreError> {
+        let snapshot = self.snapshot(actor, key).await?;
+        let from = snapshot.as_ref().map_or(Position(0), |snapshot| snapshot.position);
+        Ok((snapshot, self.read(actor, from, Freshness::Any).await?))
     }
 
     /// Keeps `snapshot` in place of the actor's former one of the same code, unless that is newer.

@@ -115,7 +115,7 @@ impl Purpose {
     }
 
     /// Whether calls follow, whatever is stored of the actor.
-    const fn calls(self) -> bool {
+    const fn needs_instance(self) -> bool {
         matches!(self, Self::Command | Self::Wake)
     }
 }
@@ -124,9 +124,10 @@ impl Purpose {
 /// that are folded by [`Vm::settle`], a page at a time, so that what was folded is kept even if a
 /// caller's deadline ends before a long log does.
 ///
-/// While the store is asked for the snapshot, it is also asked where the log ends, if `purpose`
-/// wants to know and others write to it ([`Vm::is_current`] would ask afterwards); and if calls
-/// follow, an instance is made that is born meanwhile. It takes about as long as the store.
+/// While the store is asked for that, it is also asked where the log ends, if `purpose` wants to
+/// know and others write to it ([`Vm::is_current`] would ask afterwards). And if calls follow, an
+/// instance is made and born meanwhile, which takes about as long as the store; where that would
+/// take longer, or no instance is free, it is left for when it is needed.
 ///
 /// # Errors
 /// `unavailable` if the store cannot answer, `component-fault` if the component cannot begin.
@@ -141,32 +142,27 @@ pub async fn restore(
     let key = realm.snapshot_key;
     let asks_head = purpose.asks_head() && env.store.is_shared();
     let mut guest = realm.behaviour.guest(actor);
+    // One that is not kept would be of no use to the first command.
+    let makes_ahead = purpose.needs_instance() && realm.runtime.isolation == Isolation::Actor;
     let beginning = env.ask("snapshot", deadline, env.store.beginning(actor, &key));
     let head =
         OptionFuture::from(asks_head.then(|| env.ask("head", deadline, env.store.head(actor))));
-    // An instance that is not kept would be of no use to the first command.
-    let is_born = purpose.calls() && realm.runtime.isolation == Isolation::Actor;
-    let meanwhile = OptionFuture::from(is_born.then(|| born(realm, &mut guest)));
-    let (beginning, head, born_meanwhile) =
-        step!("wake.snapshot", tokio::join!(beginning, head, meanwhile));
-    let ((stored, mut beginning), head) = (beginning?, head.transpose()?);
+    let ahead = async { if makes_ahead { guest.begin() } else { None } };
+    let (beginning, head, born_ahead) =
+        step!("wake.snapshot", tokio::join!(beginning, head, ahead));
+    let ((stored, page), head) = (beginning?, head.transpose()?);
     let decode = |kept| snapshot::decode(actor, &realm.plans().state, &kept);
     let had_one = stored.is_some();
     let kept = stored.and_then(decode);
-    if had_one && kept.is_none() {
-        // What follows it is not all there is.
-        beginning = None;
-    } else if beginning.is_none() && kept.is_none() && head == Some(Position(0)) {
-        beginning = Some(Page::default());
-    }
+    // What follows one that cannot be used is not all there is.
+    let beginning = (kept.is_some() || !had_one).then_some(page);
     let (chain, state, ledger) = match kept {
         Some(kept) => (kept.chain, kept.state, kept.ledger),
         None => {
-            let state = match born_meanwhile {
+            let state = match born_ahead {
                 Some(state) => state,
-                None => born(realm, &mut guest).await,
+                None => born(env, realm, actor, &mut guest).await?,
             };
-            let state = state.map_err(|fault| faulted(env, realm, actor, &fault))?;
             (Chain::start(actor), state, Ledger::default())
         }
     };
@@ -547,8 +543,7 @@ impl Vm {
         }
         tracing::info!(actor = %self.actor, %damage, "its log was repaired: folding it anew");
         env.note_repaired(self.actor.clone());
-        let state = born(&self.realm, &mut self.guest).await;
-        self.state = state.map_err(|fault| faulted(env, &self.realm, &self.actor, &fault))?;
+        self.state = born(env, &self.realm, &self.actor, &mut self.guest).await?;
         self.chain = Chain::start(&self.actor).with_repairs(found);
         self.ledger = Ledger::default();
         self.snapshot_version = 0;
@@ -626,8 +621,14 @@ enum Taken {
 }
 
 /// The state of an actor without events.
-async fn born(realm: &Realm, guest: &mut Guest) -> Result<Packed, Fault> {
-    guest.initial(&mut Budget::new(realm.runtime.deadline)).await
+async fn born(
+    env: &Env,
+    realm: &Realm,
+    actor: &Address,
+    guest: &mut Guest,
+) -> Result<Packed, Failure> {
+    let state = guest.initial(&mut Budget::new(realm.runtime.deadline)).await;
+    state.map_err(|fault| faulted(env, realm, actor, &fault))
 }
 
 /// The repairs in the log of `actor`. Cost: its whole log is read.

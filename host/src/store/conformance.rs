@@ -113,6 +113,7 @@ pub fn checks() -> Vec<Check> {
         damage::the_leader_shows_a_log_record_by_record,
         damage::a_census_tells_what_lies_there,
         snapshot::a_snapshot_comes_back,
+        snapshot::a_wake_begins_with_the_record_of_its_snapshot,
         snapshot::a_snapshot_of_other_code_is_ignored,
         snapshot::an_older_snapshot_does_not_replace_a_newer_one,
         snapshot::other_code_replaces_a_newer_snapshot,

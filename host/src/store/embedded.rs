@@ -136,11 +136,7 @@ impl EmbeddedStore {
         dir: impl Into<PathBuf>,
         options: EmbeddedOptions,
     ) -> Result<Self, StoreError> {
-        Self::start(
-            schema::Place { dir: dir.into(), temporary: false, tuning: options.tuning.clone() },
-            options,
-        )
-        .await
+        Self::start(schema::Place::new(dir.into(), false, options.tuning.clone()), options).await
     }
 
     /// A store that is gone with this process, for tests and trials: in a folder of its own, in
@@ -154,8 +150,7 @@ impl EmbeddedStore {
         let dir = base.join(format!("aether-{}", uuid::Uuid::now_v7()));
         let mut options = EmbeddedOptions::default();
         options.tuning.synchronous = Synchronous::Off;
-        Self::start(schema::Place { dir, temporary: true, tuning: options.tuning.clone() }, options)
-            .await
+        Self::start(schema::Place::new(dir, true, options.tuning.clone()), options).await
     }
 
     async fn start(place: schema::Place, options: EmbeddedOptions) -> Result<Self, StoreError> {
@@ -300,12 +295,12 @@ impl EventStore for EmbeddedStore {
         &self,
         actor: &Address,
         key: &Digest,
-    ) -> Result<(Option<Snapshot>, Option<Page>), StoreError> {
+    ) -> Result<(Option<Snapshot>, Page), StoreError> {
         let (actor, key) = (actor.clone(), *key);
         self.query(move |db| {
             let snapshot = queries::snapshot(db, &actor, Some(key))?;
             let from = snapshot.as_ref().map_or(Position(0), |snapshot| snapshot.position);
-            Ok((snapshot, Some(queries::page(db, &actor, from)?)))
+            Ok((snapshot, queries::page(db, &actor, from)?))
         })
         .await
     }

@@ -415,17 +415,6 @@ impl EventStore for JetStreamStore {
         .await
     }
 
-    async fn beginning(
-        &self,
-        actor: &Address,
-        key: &Digest,
-    ) -> Result<(Option<Snapshot>, Option<Page>), StoreError> {
-        let snapshot = self.snapshot(actor, key).await?;
-        let from = snapshot.as_ref().map_or(Position(0), |snapshot| snapshot.position);
-        let page = self.read(actor, from, Freshness::Any).await?;
-        Ok((snapshot, Some(page)))
-    }
-
     async fn save_snapshot(&self, actor: &Address, snapshot: Snapshot) -> Result<(), StoreError> {
         let until = self.until(CALL_WAIT)?;
         let (bytes, limit) = (snapshot.bytes.len(), self.record_limit);

@@ -92,6 +92,15 @@ struct Allowance {
     answer_bytes: usize,
 }
 
+impl Allowance {
+    /// On a thread that serves.
+    const INLINE: Self = Self {
+        start: Limit::Ticks(SLICE_TICKS),
+        call: Limit::Ticks(SLICE_TICKS),
+        answer_bytes: MAX_INLINE_ANSWER_BYTES,
+    };
+}
+
 /// How long the parts of a try took.
 #[derive(Clone, Copy)]
 struct Took {
@@ -128,6 +137,28 @@ impl Guest {
     /// If the component fails, see [`Fault`].
     pub async fn initial(&mut self, budget: &mut Budget) -> Result<Packed, Fault> {
         self.state(Call::Initial, budget).await
+    }
+
+    /// The same at once, on this thread, with an instance that is kept for the next call: if one is
+    /// free and the call is a quick one. Otherwise nothing is known, and [`Self::initial`] will tell.
+    pub fn begin(&mut self) -> Option<Packed> {
+        let behaviour = Arc::clone(&self.behaviour);
+        let (call, kind) = (Call::Initial, Kind::of(&Call::Initial));
+        if !behaviour.credit.inline(kind) || !behaviour.credit.inline(Kind::NEW_INSTANCE) {
+            return None;
+        }
+        let permit = behaviour.component.shared.instances.free_permit()?;
+        match attempt(&behaviour, &self.actor, Seat::Free(permit), &call, Allowance::INLINE) {
+            Attempt::Done { answer: Answer::State(state), instance, .. } => {
+                self.put_back(instance, false);
+                Some(state)
+            }
+            Attempt::Overrun { kind, .. } => {
+                behaviour.credit.overrun(kind);
+                None
+            }
+            Attempt::Done { .. } | Attempt::Failed(_) => None,
+        }
     }
 
     /// Asks the component what a command does. With `isolation: turn`, begins a new instance.
@@ -232,12 +263,7 @@ impl Guest {
             && behaviour.credit.inline(kind)
             && (has_instance || behaviour.credit.inline(Kind::NEW_INSTANCE));
         if inline {
-            let slice = Allowance {
-                start: Limit::Ticks(SLICE_TICKS),
-                call: Limit::Ticks(SLICE_TICKS),
-                answer_bytes: MAX_INLINE_ANSWER_BYTES,
-            };
-            match attempt(behaviour, &self.actor, seat, &call, slice) {
+            match attempt(behaviour, &self.actor, seat, &call, Allowance::INLINE) {
                 Attempt::Done { answer, instance, took } => {
                     // By the clock a call may have waited for a processor most of its time; it
                     // cannot have used more than its slice.

@@ -96,11 +96,17 @@ impl<T> Instances<T> {
         drop(given_up);
     }
 
+    /// A permit for a new instance, if nobody has to give one up for it.
+    pub(super) fn free_permit(&self) -> Option<Permit> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        Some(Permit { _permit: permit })
+    }
+
     /// A permit for a new instance; takes the longest idle one if there is no other. `None` after
     /// `patience`.
     pub(super) async fn permit(&self, patience: Duration) -> Option<Permit> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Some(Permit { _permit: permit });
+        if let Some(permit) = self.free_permit() {
+            return Some(permit);
         }
         let _waiting = {
             let mut kept = self.kept();

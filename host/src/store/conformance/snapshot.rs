@@ -10,7 +10,10 @@ use super::{
     Subject,
     kit::{self, account},
 };
-use crate::{record::Position, store::Snapshot};
+use crate::{
+    record::Position,
+    store::{Page, Snapshot},
+};
 
 pub(super) async fn a_snapshot_comes_back(subject: Arc<dyn Subject>) {
     let store = kit::open(&subject).await;
@@ -24,6 +27,29 @@ pub(super) async fn a_snapshot_comes_back(subject: Arc<dyn Subject>) {
     store.close().await;
     let store = kit::open(&subject).await;
     assert_eq!(store.snapshot(&alice, &first.key).await.unwrap(), Some(first));
+}
+
+pub(super) async fn a_wake_begins_with_the_record_of_its_snapshot(subject: Arc<dyn Subject>) {
+    let store = kit::open(&subject).await;
+    let (actor, key) = (account("alice"), Digest::of("code"));
+    let (none, page) = store.beginning(&actor, &key).await.unwrap();
+    assert!(none.is_none() && page.records.is_empty() && !page.more);
+    let mut positions = Vec::new();
+    for first in 1..=3 {
+        let last = positions.last().copied().unwrap_or(Position(0));
+        positions.push(store.append(kit::plain(&actor, last, first, b"{}")).await.unwrap());
+    }
+    let found = |page: Page| page.records.iter().map(|it| it.position).collect::<Vec<_>>();
+    let (none, page) = store.beginning(&actor, &key).await.unwrap();
+    assert!(none.is_none() && found(page) == positions);
+    let behind: Vec<_> = positions.iter().copied().skip(1).collect();
+    let position = behind.first().copied().expect("there are three");
+    let kept = Snapshot { position, ..of("code", 0, "state") };
+    store.save_snapshot(&actor, kept.clone()).await.unwrap();
+    let (snapshot, page) = store.beginning(&actor, &key).await.unwrap();
+    assert_eq!((snapshot, found(page)), (Some(kept), behind));
+    let (none, page) = store.beginning(&actor, &Digest::of("other code")).await.unwrap();
+    assert!(none.is_none() && found(page) == positions);
 }
 
 pub(super) async fn a_snapshot_of_other_code_is_ignored(subject: Arc<dyn Subject>) {

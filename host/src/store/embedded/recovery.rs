@@ -7,7 +7,7 @@
 //!
 //! *Mechanism.* Answer nothing. Close the writing connection and all that read, so that SQLite
 //! forgets what it believes of the log. Open again, reset the log and commit a fence
-//! ([`super::schema::settle_log`]); try until that succeeds. Only then is the end of the log what
+//! ([`schema::settle_log`]); try until that succeeds. Only then is the end of the log what
 //! it will stay, and each waiting append is settled by looking for its record.
 //!
 //! *Cost.* Meanwhile nothing is read or written: new requests are refused, those of the failed
@@ -18,6 +18,7 @@ use std::{thread, time::Duration};
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::{
+    schema,
     session::Session,
     writer::{Job, Waiting, Work, Writer},
 };
@@ -65,6 +66,7 @@ impl Writer {
             }
             backoff = (backoff * 2).min(BACKOFF_LIMIT);
         };
+        self.log = self.place.identify(schema::LOG);
         self.committed.send_replace(last);
         self.readers.resume();
         tracing::info!("the store in {dir} is in use again");

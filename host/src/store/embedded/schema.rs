@@ -3,7 +3,7 @@
 //! `synchronous` and its like belong to a connection, not to the file: one that forgets them
 //! loses acknowledged records. So every setting is read back on every connection.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::OnceLock};
 
 use anyhow::Context as _;
 use rusqlite::{Connection, ErrorCode, OpenFlags, types::Value};
@@ -60,6 +60,15 @@ const SCHEMA: &str = "
     CREATE TABLE quarantines(actor INTEGER PRIMARY KEY, mark TEXT NOT NULL) STRICT;
 ";
 
+/// The name of the database.
+const DATABASE: &str = "store.db";
+
+/// The name of its write-ahead log, which is there as long as the database is open.
+pub(super) const LOG: &str = "store.db-wal";
+
+/// Why a store takes nothing more.
+pub(super) const MOVED: &str = "`store.db` or its log was removed or replaced while the host has it open: nothing more is stored, for nobody would find it again; put both back where they were, and the host goes on; if there is no other copy, save those that it holds open (/proc/PID/fd) before it ends";
+
 /// What the file `STORE` says, for people.
 const MARK: &str =
     "This folder holds a store of aether: the records of all actors are in store.db.\n";
@@ -71,6 +80,8 @@ pub(super) struct Place {
     /// Whether the folder goes with the store.
     pub(super) temporary: bool,
     pub(super) tuning: Tuning,
+    /// Which file `store.db` was when it was first opened. Another one of that name is another store.
+    pub(super) file: OnceLock<FileIdentity>,
 }
 
 /// What tells a file from another one of the same name.
@@ -81,6 +92,11 @@ pub(super) struct FileIdentity {
 }
 
 impl Place {
+    /// A folder that nobody has opened yet.
+    pub(super) fn new(dir: PathBuf, temporary: bool, tuning: Tuning) -> Self {
+        Self { dir, temporary, tuning, file: OnceLock::new() }
+    }
+
     /// Opens the writing connection, makes the store if the folder has none, and makes sure that
     /// what this connection sees is what every later one will see ([`settle_log`]).
     ///
@@ -106,20 +122,30 @@ impl Place {
         Ok(db)
     }
 
-    /// Which file `store.db` is now. None: it is not there, or it is not one of the machine's own.
-    pub(super) fn file(&self) -> Option<FileIdentity> {
+    /// Which file is called so now. None: it is not there, or it is not one of the machine's own.
+    pub(super) fn identify(&self, name: &str) -> Option<FileIdentity> {
         use std::os::unix::fs::MetadataExt as _;
         let is_the_machines = self.tuning.vfs.is_none();
-        let found = is_the_machines.then(|| std::fs::metadata(self.dir.join("store.db")).ok());
+        let found = is_the_machines.then(|| std::fs::metadata(self.dir.join(name)).ok());
         found.flatten().map(|found| FileIdentity { device: found.dev(), inode: found.ino() })
     }
 
+    /// Whether the file that was opened first is still the one of its name.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.file.get().copied() == self.identify(DATABASE)
+    }
+
     fn open(&self, flags: OpenFlags) -> anyhow::Result<Connection> {
-        let path = self.dir.join("store.db");
-        Ok(match &self.tuning.vfs {
+        let path = self.dir.join(DATABASE);
+        let db = match &self.tuning.vfs {
             Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?,
             None => step!("embedded.open-file", Connection::open_with_flags(path, flags))?,
-        })
+        };
+        if let Some(found) = self.identify(DATABASE) {
+            let known = *self.file.get_or_init(|| found);
+            anyhow::ensure!(known == found, "{MOVED}");
+        }
+        Ok(db)
     }
 
     fn prepare_writer(&self, db: &Connection) -> anyhow::Result<()> {

@@ -78,8 +78,7 @@ async fn the_store_conforms() {
 #[tokio::test]
 async fn every_connection_has_the_settings_that_the_promise_needs() {
     let folder = Folder::new();
-    let place =
-        schema::Place { dir: folder.0.path().into(), temporary: false, tuning: Tuning::default() };
+    let place = schema::Place::new(folder.0.path().into(), false, Tuning::default());
     let number = |db: &Connection, name: &str| -> i64 {
         db.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
     };
@@ -221,8 +220,7 @@ async fn the_version_must_follow_the_stored_one_even_at_the_right_position() {
 async fn a_full_disk_refuses_definitely_and_service_resumes_with_room() {
     let folder = Folder::new();
     folder.store().await.close().await;
-    let place =
-        schema::Place { dir: folder.0.path().into(), temporary: false, tuning: Tuning::default() };
+    let place = schema::Place::new(folder.0.path().into(), false, Tuning::default());
     let db = place.open_writer().unwrap();
     let pages: i64 = db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     let mut session = session::Session::new(db).unwrap();

@@ -78,9 +78,9 @@ pub(super) async fn start(
         Ok((lock, session, last)) => {
             committed.send_replace(last);
             let closing = Vec::new();
-            let file = place.file();
+            let log = place.identify(schema::LOG);
             let writer =
-                Writer { place, file, readers, jobs, committed, runtime, closing, _lock: lock };
+                Writer { place, log, readers, jobs, committed, runtime, closing, _lock: lock };
             let _ = ready.send(Ok(()));
             writer.run(session);
         }
@@ -109,8 +109,8 @@ fn open(place: &Place) -> Result<(Lock, Session, Position), StoreError> {
 /// The writer's side of the store.
 pub(super) struct Writer {
     pub(super) place: Arc<Place>,
-    /// The file that is open.
-    pub(super) file: Option<FileIdentity>,
+    /// The write-ahead log that is open.
+    pub(super) log: Option<FileIdentity>,
     pub(super) readers: Arc<Readers>,
     pub(super) jobs: mpsc::Receiver<Job>,
     /// The last position that readers can see.
@@ -195,8 +195,8 @@ impl Writer {
 
     /// Writes `jobs` and answers them. None if the store had to be given up.
     fn write(&mut self, mut session: Session, jobs: Vec<Work>) -> Option<Session> {
-        if self.place.file() != self.file {
-            self.refuse(jobs, "the file `store.db` was removed or replaced while the host has it open: nothing more is stored, for nobody would find it again; stop the host, put the folder back as it was, and start again");
+        if !self.place.is_in_place() || self.place.identify(schema::LOG) != self.log {
+            self.refuse(jobs, schema::MOVED);
             return Some(session);
         }
         match transact(&mut session, &jobs) {
