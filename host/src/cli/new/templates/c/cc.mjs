@@ -4,7 +4,7 @@
 
 import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { dirname, join, normalize, relative, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { argv, cwd, env, exit } from "node:process";
 import { pathToFileURL } from "node:url";
 
@@ -15,14 +15,14 @@ const READ = /\.(c|h|o)$/;
 const SKIPPED = new Set(["node_modules", "data"]);
 
 const args = argv.slice(2);
-const out = normalize(args[args.indexOf("-o") + 1]);
+const out = args[args.indexOf("-o") + 1];
 
 async function tree(folder) {
   const files = {};
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const { name } = entry;
     // A file that is there already would be given back in the place of the one that is made.
-    if (relative(cwd(), join(folder, name)) === out) continue;
+    if (join(folder, name) === resolve(out)) continue;
     if (entry.isDirectory() && !name.startsWith(".") && !SKIPPED.has(name)) {
       files[name] = await tree(join(folder, name));
     } else if (entry.isFile() && READ.test(name)) {
