@@ -233,7 +233,10 @@ fn report(ended: Vec<(&Death, Result<Met>)>) {
         failures.len()
     );
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
-    assert!(in_flight * 10 >= at_work * 9, "too few of the deaths met commands in flight");
+    // All clients may just be reading or putting actors to sleep, which they do between commands:
+    // of a few deaths one may find that, of many a tenth.
+    let spared = at_work - in_flight;
+    assert!(spared <= (at_work / 10).max(1), "too few of the deaths met commands in flight");
 }
 
 /// The deaths to die: each step that is asked for, at both sides, in each round.
