@@ -23,7 +23,8 @@ const SOURCES: [(&str, &str); 7] = [
 const TESTS: [&str; 3] = ["tests", "testing", "samples"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("..");
+    // Build scripts run in the folder of their package.
+    let root = Path::new("..");
     let mut list = String::from("[\n");
     for (from, to) in SOURCES {
         println!("cargo::rerun-if-changed=../{from}");
@@ -38,8 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Adds a file, or the Rust files of a folder, in the order of their names.
 fn add(list: &mut String, from: &Path, to: &str) -> Result<(), Box<dyn Error>> {
     if from.is_file() {
-        let from = fs::canonicalize(from)?;
-        writeln!(list, "    ({to:?}, include_str!({:?})),", from.display().to_string())?;
+        // From where the package lies when it is compiled: the checkout may move meanwhile.
+        let place = format!("/{}", from.display());
+        let place = format!("concat!(env!(\"CARGO_MANIFEST_DIR\"), {place:?})");
+        writeln!(list, "    ({to:?}, include_str!({place})),")?;
         return Ok(());
     }
     let mut entries = fs::read_dir(from)?.collect::<Result<Vec<_>, _>>()?;
