@@ -1,5 +1,5 @@
-//! Threads for work that must not hold up commands: at a lower priority than all others, so that
-//! the kernel gives them what the rest of the host leaves.
+//! Threads for work that must not hold up commands: at a lower priority than all others and with
+//! short turns on a processor, so that the kernel gives them what the rest of the host leaves.
 
 use std::thread;
 
@@ -13,6 +13,16 @@ pub const LOWER: i32 = 10;
 
 /// The lowest priority there is, as a nice value.
 pub const LOWEST: i32 = 19;
+
+/// How long one of the threads runs at a time before another may take its processor. A thread that
+/// wakes up does not interrupt one whose turn is not over, whatever their priorities, but waits for
+/// a tick of the kernel, up to 10 ms. Far shorter turns would end with a claim to the next one that
+/// comes before that of a thread of normal priority (up to 2.8 ms from its waking): at nice
+/// [`LOWER`] this claim is nine times as far away as the turn is long. Linux heeds it from 6.12 on,
+/// whose commit 857b158dc5e8 ("Use `sched_attr::sched_runtime` to set request/slice suggestion")
+/// tells why.
+#[cfg(target_os = "linux")]
+const TURN: std::time::Duration = std::time::Duration::from_micros(400);
 
 /// Work on a thread of its own.
 #[derive(Debug)]
@@ -31,7 +41,7 @@ impl<T: Send + 'static> Worker<T> {
         let (done, result) = oneshot::channel();
         let runtime = Handle::current();
         let body = move || {
-            lower_priority(LOWER);
+            stand_back(LOWER);
             // Nobody may be waiting any more.
             let _ = done.send(runtime.block_on(work));
         };
@@ -54,14 +64,62 @@ impl<T: Send + 'static> Worker<T> {
     }
 }
 
-/// Lowers the priority of the calling thread: its nice value becomes that of the process and `by`.
-pub fn lower_priority(by: i32) {
+/// Has the calling thread stand back behind those that serve: its nice value becomes that of the
+/// process and `by`, and its turns on a processor get short.
+pub fn stand_back(by: i32) {
     // The thread may have been started by one whose priority is lowered already.
     let process = rustix::process::getpid();
     let own = rustix::process::getpriority_process(Some(process)).unwrap_or(0);
     let lowered = own.saturating_add(by).min(LOWEST);
     // Refused only where priorities are taken away altogether; the work then competes.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), lowered);
+    #[cfg(target_os = "linux")]
+    turns::shorten(lowered);
+}
+
+/// How long the turns of a thread on a processor are. No library has a checked way to say it.
+#[cfg(target_os = "linux")]
+mod turns {
+    use std::io;
+
+    use super::TURN;
+
+    const SIZE: u32 = size_of::<libc::sched_attr>() as u32;
+
+    /// Makes those of the calling thread [`TURN`] long; `nice` is what it has.
+    pub(super) fn shorten(nice: i32) {
+        let wanted = libc::sched_attr {
+            size: SIZE,
+            sched_policy: 0,
+            sched_flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
+            sched_nice: nice,
+            sched_priority: 0,
+            sched_runtime: TURN.as_nanos() as u64,
+            sched_deadline: 0,
+            sched_period: 0,
+        };
+        // A kernel that does not know it, or a sandbox that forbids it: its turns stay as they are.
+        let _ = set(&wanted);
+    }
+
+    #[expect(unsafe_code, reason = "neither std nor rustix has this call of the kernel")]
+    fn set(wanted: &libc::sched_attr) -> io::Result<()> {
+        // SAFETY: the kernel reads `size` bytes from the address, which are those of the reference,
+        // and changes how the calling thread (0) is scheduled, nothing in this process's memory.
+        let failed = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, wanted, 0) } != 0;
+        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// How the calling thread is scheduled.
+    #[cfg(test)]
+    #[expect(unsafe_code, reason = "neither std nor rustix has this call of the kernel")]
+    pub(super) fn get() -> io::Result<libc::sched_attr> {
+        // SAFETY: all its fields are numbers, for which zero is a value.
+        let mut found: libc::sched_attr = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes at most `SIZE` bytes to the address, which `found` has.
+        let call = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut found, SIZE, 0) };
+        if call == 0 { Ok(found) } else { Err(io::Error::last_os_error()) }
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +140,20 @@ mod tests {
         };
         let found = Worker::start("aether-outer", nested).unwrap().result().await.unwrap();
         assert_eq!(found, (expected, expected));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_turns_of_a_thread_that_stands_back_are_short() {
+        let turn = || turns::get().unwrap().sched_runtime;
+        let usual = turn();
+        let short = std::thread::spawn(move || {
+            stand_back(LOWER);
+            turn()
+        });
+        // Kernels that do not know it tell none.
+        let expected = if usual == 0 { 0 } else { TURN.as_nanos() as u64 };
+        assert_eq!((short.join().unwrap(), turn()), (expected, usual));
     }
 
     #[tokio::test]

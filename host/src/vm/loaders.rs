@@ -17,7 +17,7 @@ use std::{
 use tokio::sync::{Mutex, oneshot};
 
 use super::SandboxError;
-use crate::aside::{LOWER, lower_priority};
+use crate::aside::{LOWER, stand_back};
 
 /// Most threads: beyond, compiling one component hardly gets faster.
 const MOST: usize = 8;
@@ -39,7 +39,7 @@ impl Loaders {
             .num_threads(processors.min(MOST))
             .stack_size(STACK_BYTES)
             .thread_name(|number| format!("aether-load-{number}"))
-            .start_handler(|_| lower_priority(LOWER))
+            .start_handler(|_| stand_back(LOWER))
             .build();
         let threads = threads.map_err(|error| {
             SandboxError(format!("the threads that compile components do not start: {error}"))
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_and_what_it_parts_run_there_at_a_lower_priority() {
+    async fn work_and_what_it_parts_run_there_at_a_stand_back() {
         let process = rustix::process::getpid();
         let process = rustix::process::getpriority_process(Some(process)).unwrap();
         let expected = (process + LOWER).min(LOWEST);

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::aside::{LOWEST, lower_priority};
+use crate::aside::{LOWEST, stand_back};
 
 /// How long the thread waits for its next call before it ends.
 const IDLE: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ impl SlowThread {
         }
         let shared = Arc::clone(&self.0);
         let started = thread::Builder::new().name("aether-slow".into()).spawn(move || {
-            lower_priority(LOWEST);
+            stand_back(LOWEST);
             shared.work();
         });
         match started {

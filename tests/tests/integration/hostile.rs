@@ -21,7 +21,7 @@ use std::{
 };
 
 use aether::{
-    aside::{LOWER, lower_priority},
+    aside::{LOWER, stand_back},
     clock,
 };
 use aether_tests::{
@@ -344,6 +344,7 @@ impl Attacks {
     /// Sends every kind of fault in turn, to several actors, until `over`; how many.
     fn sabotage(&self, client: &Client, number: usize, over: &AtomicBool) -> u64 {
         let mut sent = 0;
+        elsewhere();
         while !over.load(Ordering::Relaxed) {
             let turn = self.begun.fetch_add(1, Ordering::Relaxed);
             let (actor, command, fields) = &self.all[turn % self.all.len()];
@@ -357,8 +358,7 @@ impl Attacks {
 
     /// Has the host load what it must refuse, one after the other, until `over`.
     fn load(&self, client: &Client, over: &AtomicBool) {
-        // Who sends such files does so from another machine: here it must cost the others little.
-        lower_priority(LOWER);
+        elsewhere();
         while !over.load(Ordering::Relaxed) {
             let turn = self.loads.fetch_add(1, Ordering::Relaxed);
             self.orders[turn % self.orders.len()].is_refused(client, turn);
@@ -367,6 +367,11 @@ impl Attacks {
             }
         }
     }
+}
+
+/// Who sends beside the neighbours does so from another machine: here it must cost them little.
+fn elsewhere() {
+    stand_back(LOWER);
 }
 
 /// Steady load on the neighbours for one round, with or without saboteurs beside them.

@@ -4,6 +4,8 @@
 //! growing room would be copied again and again, all of it at a time, and commands would wait
 //! meanwhile.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -16,6 +18,13 @@ pub const MAX_DISCARDED_BYTES: usize = 16 << 20;
 
 /// Most bytes of a piece: about a tenth of a millisecond to fill.
 const PIECE: usize = 256 << 10;
+
+/// From how many bytes on a body comes no faster than a piece per [`PAUSE`]. Only components are so
+/// large: taking in 50 MB at once keeps a processor from commands for up to 4 ms at a time.
+const PACED_FROM: usize = 1 << 20;
+
+/// Between two pieces of a large body: the shortest that tokio has, some 150 MB/s.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// How large a body may be.
 #[derive(Clone, Copy)]
@@ -93,7 +102,11 @@ pub async fn collect(
         })?;
         if seen / PIECE < seen.saturating_add(chunk.len()) / PIECE {
             // Others have their turn, however fast it comes.
-            tokio::task::yield_now().await;
+            if seen < PACED_FROM {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
         seen = seen.saturating_add(chunk.len());
         if seen <= limit && refused.is_none() {
