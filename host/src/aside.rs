@@ -16,11 +16,12 @@ pub const LOWEST: i32 = 19;
 
 /// How long one of the threads runs at a time before another may take its processor. A thread that
 /// wakes up does not interrupt one whose turn is not over, whatever their priorities, but waits for
-/// a tick of the kernel, up to 10 ms. Far shorter turns would end with a claim to the next one that
+/// the kernel's next tick, up to 10 ms. Far shorter turns would end with a claim to the next one that
 /// comes before that of a thread of normal priority (up to 2.8 ms from its waking): at nice
-/// [`LOWER`] this claim is nine times as far away as the turn is long. Linux heeds it from 6.12 on,
-/// whose commit 857b158dc5e8 ("Use `sched_attr::sched_runtime` to set request/slice suggestion")
-/// tells why.
+/// [`LOWER`] this claim is nine times as far away as the turn is long. Linux heeds it from 6.12 on:
+/// "[Use `sched_attr::sched_runtime` to set request/slice suggestion][source]".
+///
+/// [source]: https://lkml.iu.edu/hypermail/linux/kernel/2407.3/03484.html
 #[cfg(target_os = "linux")]
 const TURN: std::time::Duration = std::time::Duration::from_micros(400);
 
@@ -80,13 +81,12 @@ pub fn stand_back(by: i32) {
 /// How long the turns of a thread on a processor are. No library has a checked way to say it.
 #[cfg(target_os = "linux")]
 mod turns {
-    use std::io;
-
     use super::TURN;
 
     const SIZE: u32 = size_of::<libc::sched_attr>() as u32;
 
     /// Makes those of the calling thread [`TURN`] long; `nice` is what it has.
+    #[expect(unsafe_code, reason = "neither std nor rustix has this call of the kernel")]
     pub(super) fn shorten(nice: i32) {
         let wanted = libc::sched_attr {
             size: SIZE,
@@ -99,26 +99,21 @@ mod turns {
             sched_period: 0,
         };
         // A kernel that does not know it, or a sandbox that forbids it: its turns stay as they are.
-        let _ = set(&wanted);
-    }
-
-    #[expect(unsafe_code, reason = "neither std nor rustix has this call of the kernel")]
-    fn set(wanted: &libc::sched_attr) -> io::Result<()> {
-        // SAFETY: the kernel reads `size` bytes from the address, which are those of the reference,
-        // and changes how the calling thread (0) is scheduled, nothing in this process's memory.
-        let failed = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, wanted, 0) } != 0;
-        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+        // SAFETY: the kernel reads `SIZE` bytes from the address, which are those of `wanted`, and
+        // changes how the calling thread (0) is scheduled, nothing in this process's memory.
+        let _ = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) };
     }
 
     /// How the calling thread is scheduled.
     #[cfg(test)]
     #[expect(unsafe_code, reason = "neither std nor rustix has this call of the kernel")]
-    pub(super) fn get() -> io::Result<libc::sched_attr> {
+    pub(super) fn get() -> libc::sched_attr {
         // SAFETY: all its fields are numbers, for which zero is a value.
         let mut found: libc::sched_attr = unsafe { std::mem::zeroed() };
         // SAFETY: the kernel writes at most `SIZE` bytes to the address, which `found` has.
         let call = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut found, SIZE, 0) };
-        if call == 0 { Ok(found) } else { Err(io::Error::last_os_error()) }
+        assert_eq!(call, 0, "{}", std::io::Error::last_os_error());
+        found
     }
 }
 
@@ -145,9 +140,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_turns_of_a_thread_that_stands_back_are_short() {
-        let turn = || turns::get().unwrap().sched_runtime;
+        let turn = || turns::get().sched_runtime;
         let usual = turn();
-        let short = std::thread::spawn(move || {
+        let short = thread::spawn(move || {
             stand_back(LOWER);
             turn()
         });

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_and_what_it_parts_run_there_at_a_stand_back() {
+    async fn work_and_what_it_parts_run_there_at_a_lower_priority() {
         let process = rustix::process::getpid();
         let process = rustix::process::getpriority_process(Some(process)).unwrap();
         let expected = (process + LOWER).min(LOWEST);

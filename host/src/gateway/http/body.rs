@@ -146,4 +146,18 @@ mod tests {
             }
         }
     }
+
+    #[tokio::test]
+    async fn a_large_body_comes_no_faster_than_a_piece_per_pause() {
+        let sent: Vec<u8> = (0..3 << 20).map(|n| (n % 251) as u8).collect();
+        let chunks: Vec<_> = sent.chunks(64 << 10).map(Bytes::copy_from_slice).collect();
+        let chunks = chunks.into_iter().map(Ok::<_, std::io::Error>);
+        let body = Body::from_stream(futures::stream::iter(chunks));
+        let most = BodyLimit { bytes: sent.len(), name: "deploy-bytes" };
+        let begun = crate::clock::now();
+        let read = collect(body, most, |_| Ok(())).await.unwrap();
+        let paced = u32::try_from((sent.len() - PACED_FROM) / PIECE).unwrap();
+        assert!(crate::clock::now() - begun >= PAUSE * paced, "it came at once");
+        assert_eq!(read.whole(), sent);
+    }
 }
