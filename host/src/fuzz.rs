@@ -18,7 +18,7 @@ use crate::{
         request::{self, Headers},
     },
     json::{Packed, Plan, Reader, Writer, canonical, write},
-    record::{Chain, Position, Stored, parse},
+    record::{Chain, Position, Record, Stored, parse},
 };
 
 /// A fuzz target: its name and its function.
@@ -161,6 +161,9 @@ fn value(plan: &Plan, from: &mut impl Iterator<Item = u8>, to: &mut Writer) {
 pub fn record(data: &[u8]) {
     let stored = Stored { position: Position(1), bytes: data.to_vec().into() };
     let Ok(read) = parse(&stored) else { return };
+    // Most records are read by hand.
+    let by_serde = serde_json::from_slice::<Record>(data).map(|record| format!("{record:?}"));
+    assert_eq!(by_serde.ok(), Some(format!("{read:?}")), "serde reads the same");
     let Ok(bytes) = read.encode() else { panic!("what was read can be written") };
     let again = parse(&Stored { position: Position(1), bytes: bytes.clone() });
     let again = again.unwrap_or_else(|damage| panic!("{damage}"));

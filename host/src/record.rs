@@ -6,6 +6,7 @@
 //!
 //! The format cannot change: golden files in `host/golden/` hold what every later build must read.
 
+mod read;
 mod repair;
 mod write;
 
@@ -420,7 +421,8 @@ pub fn parse(stored: &Stored) -> Result<Record, Damage> {
     }
     let position = stored.position;
     let unreadable = |reason: String| Damage::Unreadable { position, reason };
-    let record: Record = match serde_json::from_slice(&stored.bytes) {
+    let read = read::read(&stored.bytes).map_or_else(|| serde_json::from_slice(&stored.bytes), Ok);
+    let record: Record = match read {
         Ok(record) => record,
         // Of another format nothing else need be known.
         Err(error) => match serde_json::from_slice(&stored.bytes) {

@@ -57,6 +57,16 @@ fn golden_records_are_read_and_written_to_the_letter() {
 }
 
 #[test]
+fn what_this_build_writes_is_read_by_hand() {
+    for bytes in [ONE_EVENT, SEVERAL_EVENTS, SEVERAL_TURNS] {
+        assert_eq!(read::read(bytes).unwrap().encode().unwrap(), bytes);
+    }
+    // Whatever else is a record is left to serde.
+    let spaced = [b" ", ONE_EVENT].concat();
+    assert!(read::read(&spaced).is_none() && parse(&stored(1, spaced)).is_ok());
+}
+
+#[test]
 fn digests_of_golden_records_are_fixed() {
     for (bytes, digest) in [
         (ONE_EVENT, "sha256:7e2c25e9ec593e4189e975f008a6cf4baa2680490ebd74539b97a9e12e7e8316"),
@@ -448,6 +458,29 @@ proptest! {
         prop_assert_eq!(&record.encode().unwrap()[..], &serde_json::to_vec(&record).unwrap()[..]);
         record.turns.clear();
         prop_assert_eq!(&record.encode().unwrap()[..], &serde_json::to_vec(&record).unwrap()[..]);
+    }
+
+    /// What reads records by hand reads what serde would, or nothing.
+    #[test]
+    fn a_record_is_read_as_serde_reads_it(
+        events in prop::collection::vec(any::<(String, String)>(), 1..5),
+        ids in ("[ -~]{0,9}", any::<String>()), number: u64, texts: [Option<String>; 2],
+        at: usize, byte: u8,
+    ) {
+        let mut record = record(&events, ids, number, number);
+        let [by, causation] = texts;
+        record.turns[0].command.by = by;
+        record.turns[0].command.causation = causation;
+        record.prev = (number % 2 == 0).then(|| Digest::of("previous"));
+        let bytes = record.encode().unwrap();
+        let mut changed = bytes.to_vec();
+        changed[at % bytes.len()] = byte;
+        for bytes in [&bytes[..], &changed] {
+            if let Some(read) = read::read(bytes) {
+                let by_serde: Record = serde_json::from_slice(bytes).unwrap();
+                prop_assert_eq!(format!("{read:?}"), format!("{by_serde:?}"));
+            }
+        }
     }
 
     #[test]
