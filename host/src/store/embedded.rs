@@ -21,6 +21,7 @@ mod feed;
 mod heads;
 mod lock;
 mod queries;
+mod queue;
 mod readers;
 mod recovery;
 mod schema;

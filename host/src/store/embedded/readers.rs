@@ -1,8 +1,8 @@
 //! Connections that read, each on a thread of its own.
 //!
-//! A query is a closure that goes to whichever thread is free. Queries are short and paged, because
-//! a long read keeps SQLite from resetting its write-ahead log. The writer can take all
-//! connections away for a while ([`super::recovery`]); queries then fail.
+//! A query is a closure that goes to a thread that is free ([`super::queue`]). Queries are short and
+//! paged, because a long read keeps SQLite from resetting its write-ahead log. The writer can take
+//! all connections away for a while ([`super::recovery`]); queries then fail.
 
 use std::{
     fmt,
@@ -11,9 +11,12 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::schema::{Place, advice};
+use super::{
+    queue::Queue,
+    schema::{Place, advice},
+};
 use crate::{step::step, store::StoreError};
 
 /// Queries that may wait; more make callers wait in turn.
@@ -25,9 +28,8 @@ type Query = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
 /// The connections that read.
 pub(super) struct Readers {
     place: Arc<Place>,
-    /// Empty once the store is closed.
-    queue: Mutex<Option<mpsc::Sender<Query>>>,
-    queries: Arc<Mutex<mpsc::Receiver<Query>>>,
+    /// Closed with the store.
+    queries: Arc<Queue<Query>>,
     slots: Mutex<Vec<Arc<Mutex<Slot>>>>,
 }
 
@@ -42,13 +44,8 @@ enum Slot {
 
 impl Readers {
     pub(super) fn new(place: Arc<Place>) -> Arc<Self> {
-        let (queue, queries) = mpsc::channel(QUEUE_QUERIES);
-        Arc::new(Self {
-            place,
-            queue: Mutex::new(Some(queue)),
-            queries: Arc::new(Mutex::new(queries)),
-            slots: Mutex::new(Vec::new()),
-        })
+        let queries = Arc::new(Queue::new(QUEUE_QUERIES));
+        Arc::new(Self { place, queries, slots: Mutex::new(Vec::new()) })
     }
 
     /// Starts `count` threads.
@@ -84,9 +81,7 @@ impl Readers {
             // The caller may be gone.
             let _ = answer.send(result);
         });
-        let queue = lock(&self.queue).clone().ok_or_else(|| self.closed())?;
-        step!("embedded.give-query", queue.send(run).await).map_err(|_| self.closed())?;
-        drop(queue);
+        step!("embedded.give-query", self.queries.push(run).await).map_err(|_| self.closed())?;
         step!("embedded.await-query", answered.await).map_err(|_| self.closed())?
     }
 
@@ -102,7 +97,7 @@ impl Readers {
 
     /// Ends the threads; every later query fails.
     pub(super) fn close(&self) {
-        lock(&self.queue).take();
+        self.queries.close();
         self.suspend(&self.closed());
     }
 
@@ -117,16 +112,20 @@ impl Readers {
     }
 }
 
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.queries.close();
+    }
+}
+
 impl fmt::Debug for Readers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Readers").field(&self.place.dir).finish()
     }
 }
 
-fn serve(place: &Place, queries: &Mutex<mpsc::Receiver<Query>>, slot: &Mutex<Slot>) {
-    loop {
-        // One thread waits in the queue; the others wait for the lock, and take turns.
-        let Some(query) = lock(queries).blocking_recv() else { return };
+fn serve(place: &Place, queries: &Queue<Query>, slot: &Mutex<Slot>) {
+    while let Some(query) = queries.pop() {
         let mut slot = lock(slot);
         if let Slot::Empty = *slot {
             match step!("embedded.open-reader", place.open_reader()) {
