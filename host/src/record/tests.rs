@@ -61,9 +61,31 @@ fn what_this_build_writes_is_read_by_hand() {
     for bytes in [ONE_EVENT, SEVERAL_EVENTS, SEVERAL_TURNS] {
         assert_eq!(read::read(bytes).unwrap().encode().unwrap(), bytes);
     }
-    // Whatever else is a record is left to serde.
-    let spaced = [b" ", ONE_EVENT].concat();
-    assert!(read::read(&spaced).is_none() && parse(&stored(1, spaced)).is_ok());
+    // Whatever else is a record, and what is none, is left to serde.
+    let text = std::str::from_utf8(ONE_EVENT).unwrap();
+    for (member, instead, is_record) in [
+        (r#"{"format":1,"#, r#" {"format":1,"#, true),
+        (r#"{"format":1,"#, r#"{"format": 1,"#, true),
+        (r#"{"format":1,"kind":"turns","#, r#"{"kind":"turns","format":1,"#, true),
+        (r#""kind":"turns""#, r#""kind":"tu\u0072ns""#, true),
+        (r#"{"format":1,"#, r#"{"format":01,"#, false),
+        (r#"{"format":1,"#, r#"{"format":-1,"#, false),
+        (r#"{"format":1,"#, r#"{"format":1.0,"#, false),
+        (r#"{"format":1,"#, r#"{"format":4294967297,"#, false),
+        (r#""first":1,"#, r#""first":18446744073709551616,"#, false),
+        (r#""prev":null"#, r#""prev":"null""#, false),
+        (r#""kind":"turns""#, "\"kind\":\"turns\u{1}\"", false),
+        (r#""turns":[{"#, r#""turns":[],"turns":[{"#, false),
+    ] {
+        assert_eq!(text.matches(member).count(), 1, "{member}");
+        let other = text.replace(member, instead);
+        assert!(read::read(other.as_bytes()).is_none(), "{instead}");
+        assert_eq!(parse(&stored(1, other)).is_ok(), is_record, "{instead}");
+    }
+    for behind in [" ", "}", ",", "\u{0}"] {
+        let other = [ONE_EVENT, behind.as_bytes()].concat();
+        assert!(read::read(&other).is_none(), "{behind}");
+    }
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         loop {
             if let Some(item) = state.waiting.pop_front() {
+                drop(state);
                 self.room.add_permits(1);
                 return Some(item);
             }
@@ -82,7 +83,9 @@ impl<T> Queue<T> {
         self.room.close();
         let mut state = self.lock();
         state.closed = true;
-        state.free.drain(..).for_each(|thread| thread.unpark());
+        let free = std::mem::take(&mut state.free);
+        drop(state);
+        free.iter().for_each(Thread::unpark);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -99,6 +102,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::clock;
 
     type Shared = Arc<Queue<u64>>;
 
@@ -120,7 +124,9 @@ mod tests {
     }
 
     fn free(queue: &Shared, count: usize) {
+        let until = clock::now() + Duration::from_secs(60);
         while queue.lock().free.len() < count {
+            assert!(clock::now() < until, "{count} threads are not free");
             thread::yield_now();
         }
     }
@@ -154,6 +160,25 @@ mod tests {
         go_b.send(()).unwrap();
         a.join().unwrap();
         b.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn closing_ends_those_who_wait() {
+        let queue = Arc::new(Queue::new(1));
+        let (told, _taken) = mpsc::channel();
+        let (_go, taker) = taker(&queue, 'a', &told);
+        free(&queue, 1);
+        queue.close();
+        taker.join().unwrap();
+
+        let full = Queue::new(1);
+        full.push(1).await.unwrap();
+        let second = full.push(2);
+        tokio::pin!(second);
+        assert!(futures::poll!(&mut second).is_pending(), "there was no room");
+        full.close();
+        assert!(matches!(second.await, Err(Closed)));
+        assert_eq!((full.pop(), full.pop()), (Some(1), None));
     }
 
     #[tokio::test(start_paused = true)]
