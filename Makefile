@@ -73,10 +73,10 @@ faults-long: $(NATS_STAMP) rust-guests ## The same with every fault under every 
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_CRASH_POINTS=all \
 		cargo test --workspace --test integration -- --nocapture crash_points::a_host_on_three
 
-faults-neighbours: rust-guests ## Measure for 30 s what faults of components cost their neighbours
+faults-neighbours: rust-guests ## Measure what faults of components cost their neighbours
 	$(call say,"building the host (release; minutes the first time)")
 	@cargo build --release -p aether
-	$(call say,"measuring 8 neighbours for 30 s without and 30 s beside faults")
+	$(call say,"measuring 8 neighbours for 30 s each alone$(,) beside one attacker and beside a crowd")
 	@AETHER_TEST_BINARY="$(CURDIR)/target/release/aether" AETHER_TEST_NEIGHBOURS_SECONDS=30 \
 		cargo test --workspace --test integration -- --nocapture hostile::neighbours_of_faults
 

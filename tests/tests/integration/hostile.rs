@@ -3,17 +3,19 @@
 //!
 //! `AETHER_TEST_NEIGHBOURS_SECONDS=30` (`make faults-neighbours`) measures the neighbours for that
 //! long with a release build and holds them to the promise: 99 % of the answers take at most twice
-//! as long as without the faults. These are all faults of this file and of [`lies`], and orders to
-//! deploy the files of [`files`] to the same host, which refuses them. The records lie in memory, if
-//! the machine has a folder there: a disk that stands still for a moment holds up neighbours with
-//! and without faults, and would be most of what is measured. By default the run is short, on an
-//! unoptimised build and a machine that runs other tests: then only errors and standstill fail.
+//! as long as without faults, beside a client that does nothing but harm. It sends [`faults`] and those
+//! of [`lies`], and the [`files::orders`] to deploy, which the host refuses, one after the other. The
+//! same is measured, and told, beside several such clients at once, which take all that a small machine
+//! has. The records lie in memory, if the machine has a folder there: a disk that
+//! stands still for a moment holds up neighbours with and without faults, and would be most of what is
+//! measured. By default the run is short, on an unoptimised build and a machine that runs other tests:
+//! then only errors and standstill fail.
 
 mod files;
 mod lies;
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     thread,
@@ -34,8 +36,8 @@ use aether_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Environment variable: how many seconds the neighbours are measured with, and as many without
-/// faults, and held to [`PROMISE`].
+/// Environment variable: how many seconds the neighbours are measured alone, as many beside one
+/// attacker, for which they are held to [`PROMISE`], and as many beside a crowd.
 const SECONDS_VARIABLE: &str = "AETHER_TEST_NEIGHBOURS_SECONDS";
 
 /// Length of one measurement. Those with and without faults take turns, so that what disturbs the
@@ -56,7 +58,7 @@ const NEIGHBOURS: usize = 8;
 /// enough that a slow answer does not delay all those behind it.
 const PACE: Duration = Duration::from_millis(25);
 
-/// Clients that send nothing but faults, without a pause.
+/// Clients of a crowd that send nothing but faults, without a pause. One more deploys.
 const SABOTEURS: usize = 4;
 
 /// How long they wait for an answer: instances that loop when they are made take 5 s of processor
@@ -296,23 +298,54 @@ struct Service {
     /// Of an actor whose code is in the same component as the saboteurs'.
     housemate: Latencies,
     faults: u64,
+    loads: u64,
 }
 
 impl Service {
+    fn new() -> Self {
+        let none = || Latencies::new().unwrap();
+        Self { accounts: none(), housemate: none(), faults: 0, loads: 0 }
+    }
+
     fn merge(&mut self, other: &Self) {
         self.accounts.merge(&other.accounts).unwrap();
         self.housemate.merge(&other.housemate).unwrap();
         self.faults += other.faults;
+        self.loads += other.loads;
     }
 }
 
-/// What saboteurs do, all of them in turns.
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { accounts, housemate, faults, loads } = self;
+        write!(
+            f,
+            "p99 {:?}, median {:?}, of {} answers; a housemate: p99 {:?}; {faults} faults, {loads} loads",
+            accounts.p99(),
+            accounts.median(),
+            accounts.count(),
+            housemate.p99(),
+        )
+    }
+}
+
+/// Who attacks beside the neighbours, without a pause.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attackers {
+    /// One client, which sends everything there is, one after the other.
+    One,
+    /// [`SABOTEURS`], which take turns at the faults, and one that deploys.
+    Crowd,
+}
+
+/// What attackers do, all of them in turns.
 struct Attacks {
+    by: Attackers,
     /// The beginning of an address, a command and its fields.
     all: Vec<(String, &'static str, Value)>,
     /// Orders to deploy that the host refuses.
     orders: Vec<files::Order>,
-    /// Whether they are sent again and again; if not, each is sent once.
+    /// Whether a crowd sends them again and again; if not, it sends each once.
     strict: bool,
     /// How many were begun.
     begun: AtomicUsize,
@@ -321,7 +354,7 @@ struct Attacks {
 }
 
 impl Attacks {
-    fn new(strict: bool) -> Self {
+    fn new(by: Attackers, strict: bool) -> Self {
         let mut all: Vec<_> = faults()
             .into_iter()
             .map(|(command, fields, ..)| (aggregate(command) + "s", command, fields))
@@ -338,12 +371,20 @@ impl Attacks {
         }
         all.extend(lies::attacks());
         let (begun, loads) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { all, orders: files::orders(strict), strict, begun, loads }
+        Self { by, all, orders: files::orders(strict), strict, begun, loads }
     }
 
-    /// Sends every kind of fault in turn, to several actors, until `over`; how many.
-    fn sabotage(&self, client: &Client, number: usize, over: &AtomicBool) -> u64 {
+    /// Sends every kind of fault in turn, to several actors, until `over`; how many. If there is a
+    /// `deployer`, it deploys between them.
+    fn sabotage(
+        &self,
+        client: &Client,
+        number: usize,
+        deployer: Option<&Client>,
+        over: &AtomicBool,
+    ) -> u64 {
         let mut sent = 0;
+        let between = self.all.len() / self.orders.len();
         elsewhere();
         while !over.load(Ordering::Relaxed) {
             let turn = self.begun.fetch_add(1, Ordering::Relaxed);
@@ -352,17 +393,27 @@ impl Attacks {
             let reply = client.command(&actor, command, fields).unwrap();
             assert_ne!(reply.status, 504, "{actor} {command}: {}", reply.text());
             sent += 1;
+            if let Some(client) = deployer
+                && turn.is_multiple_of(between)
+            {
+                self.deploy(client);
+            }
         }
         sent
+    }
+
+    /// Has the host load the next of what it must refuse.
+    fn deploy(&self, client: &Client) {
+        let turn = self.loads.fetch_add(1, Ordering::Relaxed);
+        self.orders[turn % self.orders.len()].is_refused(client, turn);
     }
 
     /// Has the host load what it must refuse, one after the other, until `over`.
     fn load(&self, client: &Client, over: &AtomicBool) {
         elsewhere();
         while !over.load(Ordering::Relaxed) {
-            let turn = self.loads.fetch_add(1, Ordering::Relaxed);
-            self.orders[turn % self.orders.len()].is_refused(client, turn);
-            if !self.strict && turn + 1 >= self.orders.len() {
+            self.deploy(client);
+            if !self.strict && self.loads.load(Ordering::Relaxed) >= self.orders.len() {
                 return;
             }
         }
@@ -374,20 +425,25 @@ fn elsewhere() {
     stand_back(LOWER);
 }
 
-/// Steady load on the neighbours for one round, with or without saboteurs beside them.
-fn measure(host: &HostProcess, attacks: Option<&Attacks>) -> Service {
+/// Steady load on the neighbours for one round, with or without attackers beside them.
+fn measure(host: &HostProcess, beside: Option<&Attacks>) -> Service {
     let end = clock::now() + ROUND;
     let (over, faults) = (AtomicBool::new(false), AtomicU64::new(0));
+    let loads = beside.map_or(0, |attacks| attacks.loads.load(Ordering::Relaxed));
     let mut accounts = Latencies::new().unwrap();
     let housemate = thread::scope(|scope| {
-        if let Some(attacks) = attacks {
+        if let Some(attacks) = beside {
             let (over, faults) = (&over, &faults);
-            let client = host.client();
-            scope.spawn(move || attacks.load(&client, over));
-            for number in 0..SABOTEURS {
+            let alone = attacks.by == Attackers::One;
+            if !alone {
+                let client = host.client();
+                scope.spawn(move || attacks.load(&client, over));
+            }
+            for number in 0..if alone { 1 } else { SABOTEURS } {
                 let client = host.client().with("aether-timeout", SABOTEURS_WAIT);
+                let deployer = alone.then(|| host.client());
                 scope.spawn(move || {
-                    let sent = attacks.sabotage(&client, number, over);
+                    let sent = attacks.sabotage(&client, number, deployer.as_ref(), over);
                     faults.fetch_add(sent, Ordering::Relaxed);
                 });
             }
@@ -410,7 +466,8 @@ fn measure(host: &HostProcess, attacks: Option<&Attacks>) -> Service {
         over.store(true, Ordering::Relaxed);
         housemate
     });
-    Service { accounts, housemate, faults: faults.into_inner() }
+    let loads = beside.map_or(0, |attacks| attacks.loads.load(Ordering::Relaxed)) - loads;
+    Service { accounts, housemate, faults: faults.into_inner(), loads: loads as u64 }
 }
 
 /// Sends a command every [`PACE`] until `end`. Each must be accepted.
@@ -455,37 +512,39 @@ fn neighbours_of_faults_see_no_error_and_keep_their_service() {
     let (_folders, options) = lies::with_liars(options);
     let data = Folder::in_memory("aether-neighbours-").unwrap();
     let host = options.data(data.path()).start().unwrap();
-    let attacks = Attacks::new(strict.is_some());
+    let one_attacks = Attacks::new(Attackers::One, strict.is_some());
+    let crowd_attacks = Attacks::new(Attackers::Crowd, strict.is_some());
     for number in 0..NEIGHBOURS {
         let account = format!("bank/account/n{number}");
         let reply = host.client().command(&account, "open", &json!({"owner": "N"})).unwrap();
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
-    let mut normal = measure(&host, None);
-    let mut beside = measure(&host, Some(&attacks));
-    for _ in 1..rounds {
+    let (mut normal, mut one, mut crowd) = (Service::new(), Service::new(), Service::new());
+    for _ in 0..rounds {
         normal.merge(&measure(&host, None));
-        beside.merge(&measure(&host, Some(&attacks)));
+        one.merge(&measure(&host, Some(&one_attacks)));
     }
-    let (usual, now) = (normal.accounts.p99(), beside.accounts.p99());
-    println!(
-        "{NEIGHBOURS} neighbours for {:?}: p99 {usual:?}, beside {} faults of {} kinds and {} \
-         refused loads {now:?} (medians {:?} and {:?}); a housemate: p99 {:?} and {:?}",
-        ROUND * u32::try_from(rounds).unwrap(),
-        beside.faults,
-        attacks.all.len(),
-        attacks.loads.load(Ordering::Relaxed),
-        normal.accounts.median(),
-        beside.accounts.median(),
-        normal.housemate.p99(),
-        beside.housemate.p99(),
-    );
-    let loads = attacks.loads.into_inner();
-    let all = |all: usize| if strict.is_some() { all } else { 1 };
-    assert!(beside.faults >= all(attacks.all.len()) as u64, "only {} faults", beside.faults);
-    assert!(loads >= all(attacks.orders.len()), "only {loads} loads");
+    // What it leaves behind must not count as normal.
+    for _ in 0..rounds {
+        crowd.merge(&measure(&host, Some(&crowd_attacks)));
+    }
+    println!("{NEIGHBOURS} neighbours, each for {:?}:", ROUND * u32::try_from(rounds).unwrap());
+    for (beside, service) in [("nobody", &normal), ("one attacker", &one), ("a crowd", &crowd)] {
+        println!("  beside {beside}: {service}");
+    }
+    for (service, attacks) in [(&one, &one_attacks), (&crowd, &crowd_attacks)] {
+        let all = (attacks.all.len() as u64, attacks.orders.len() as u64);
+        let (faults, loads) = if strict.is_some() { all } else { (1, 1) };
+        assert!(service.faults >= faults && service.loads >= loads, "not all was done: {service}");
+    }
     let deployments = host.client().get("/admin/deployments").unwrap().text();
     assert!(!deployments.contains("thief"), "something was deployed: {deployments}");
+    let (usual, now) = (normal.accounts.p99(), one.accounts.p99());
     let limit = if strict.is_some() { usual * PROMISE } else { usual + SHORT_LIMIT };
     assert!(now <= limit, "p99 was {usual:?} and is {now:?} beside faults; the limit is {limit:?}");
+    let (now, limit) = (crowd.accounts.p99(), usual + SHORT_LIMIT);
+    assert!(
+        now <= limit,
+        "p99 was {usual:?} and is {now:?} beside a crowd; the limit is {limit:?}"
+    );
 }
