@@ -97,12 +97,12 @@ impl Run {
     /// How it ended; all that it had must go.
     fn ends(mut self, before: &[Process]) -> Option<i32> {
         let status = self.child.wait().unwrap();
-        super::wait_for("its processes are gone", GONE, || {
-            self.processes().is_empty().then_some(())
-        });
-        let listening = listening();
         let held: BTreeSet<u64> = before.iter().flat_map(|it| it.sockets.clone()).collect();
-        assert!(held.is_disjoint(&listening), "a port is still held");
+        // One that ends gives back its memory, and with it the mark, before its sockets.
+        super::wait_for("its processes and ports are gone", GONE, || {
+            let gone = self.processes().is_empty() && held.is_disjoint(&listening());
+            gone.then_some(())
+        });
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(&self.mark), "{mounts}");
         let left: Vec<_> =
