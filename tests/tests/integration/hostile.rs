@@ -139,7 +139,16 @@ fn every_fault_has_its_name_and_stores_nothing() {
     for (id, reason) in [("loop-1", "deadline"), ("panic-1", "trap")] {
         is_fault(&send(&client, id, "report", &json!({})), id, &[reason], "`initial`");
     }
-    let large = send(&client, "s", "store", &json!({"bytes": 1 << 20}));
+    // Making so much may take a busy machine longer than a command may take.
+    let store = || send(&client, "s", "store", &json!({"bytes": 1 << 20}));
+    let mut large = store();
+    for _ in 0..5 {
+        if large.status == 413 {
+            break;
+        }
+        is_fault(&large, "store", &["deadline"], "");
+        large = store();
+    }
     assert_eq!((large.status, large.code().unwrap().as_str()), (413, "too-large"));
     nothing_is_stored(&client);
 
