@@ -1,5 +1,5 @@
-//! The bytes of a record as this build writes them ([`super::write`]), read at a third of what serde
-//! takes: waking, replaying and auditing read every record of a log.
+//! The bytes of a record as this build writes them ([`super::write`]), read without looking members up
+//! by their names: waking, replaying and auditing read every record of a log.
 //!
 //! Only that one form is known here. Whatever else is a record too (spaces, another order of the
 //! members, escapes, a repair), and whatever is none, is left to serde, which also says what is wrong.

@@ -6,10 +6,10 @@
 //! as long as without faults, beside a client that does nothing but harm. It sends [`faults`] and those
 //! of [`lies`], and the [`files::orders`] to deploy, which the host refuses, one after the other. The
 //! same is measured, and told, beside several such clients at once, which take all that a small machine
-//! has. The records lie in memory, if the machine has a folder there: a disk that
-//! stands still for a moment holds up neighbours with and without faults, and would be most of what is
-//! measured. By default the run is short, on an unoptimised build and a machine that runs other tests:
-//! then only errors and standstill fail.
+//! has. The records lie in memory, if the machine has a folder there: a disk that stands still for a
+//! moment holds up neighbours with and without faults, and would be most of what is measured. By default
+//! the run is short, on an unoptimised build and a machine that runs other tests: then only errors and
+//! standstill fail.
 
 mod files;
 mod lies;
@@ -40,7 +40,7 @@ use tempfile::TempDir;
 /// attacker, for which they are held to [`PROMISE`], and as many beside a crowd.
 const SECONDS_VARIABLE: &str = "AETHER_TEST_NEIGHBOURS_SECONDS";
 
-/// Length of one measurement. Those with and without faults take turns, so that what disturbs the
+/// Length of one measurement. Those alone and beside one attacker take turns, so that what disturbs the
 /// whole machine for a while does not fall on one kind only.
 const ROUND: Duration = Duration::from_secs(3);
 
@@ -533,7 +533,7 @@ fn neighbours_of_faults_see_no_error_and_keep_their_service() {
         normal.merge(&measure(&host, None));
         one.merge(&measure(&host, Some(&one_attacks)));
     }
-    // What it leaves behind must not count as normal.
+    // What a crowd leaves behind must not count as normal.
     for _ in 0..rounds {
         crowd.merge(&measure(&host, Some(&crowd_attacks)));
     }
