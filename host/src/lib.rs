@@ -18,6 +18,7 @@ pub mod feed;
 #[cfg(test)]
 mod fuzz;
 pub mod gateway;
+pub mod gather;
 pub mod history;
 pub mod host;
 pub mod json;

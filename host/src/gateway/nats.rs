@@ -30,7 +30,10 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::subject::{caller, is_callers, parse};
@@ -46,6 +49,7 @@ use crate::{
     command::{Command, Outcome, Reply},
     config::{Limits, NatsConfig},
     failure::{Code, Failure},
+    gather::gather,
     store::jetstream::identified,
 };
 
@@ -66,6 +70,9 @@ const BACKLOG: usize = 64 << 10;
 /// Refusals on their way out. A server that does not take them in time gets no more of them, and
 /// their callers no answer: that is bounded too.
 const MAX_REFUSALS: usize = 4096;
+
+/// Answers that may wait to leave before those who made them are held back.
+const ANSWERS: usize = 256;
 
 /// How long the server may take to confirm that it has what it was sent.
 const CONFIRM: Duration = Duration::from_secs(10);
@@ -114,15 +121,18 @@ pub async fn start(
         .await
         .context("the subscription is not confirmed")??;
     let stop = CancellationToken::new();
+    let (answers, leaving) = mpsc::channel(ANSWERS);
     let face = Arc::new(Face {
         service,
+        answers,
         prefix: prefix.to_owned(),
         places: Places::new(limits.max_nats_requests, limits.max_caller_requests),
         bodies: Bodies::new(limits.max_request_bytes),
         refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
         limits,
     });
-    let served = tokio::spawn(serve(client, micro, endpoint, face, stop.clone()));
+    let answered = tokio::spawn(answer(leaving));
+    let served = tokio::spawn(serve(client, micro, endpoint, face, answered, stop.clone()));
     Ok(Running { stop, served })
 }
 
@@ -156,6 +166,20 @@ struct Face {
     places: Places,
     bodies: Bodies,
     refusals: Arc<Semaphore>,
+    answers: mpsc::Sender<Leaving>,
+}
+
+/// An answer on its way out.
+struct Leaving {
+    request: Request,
+    answer: Answer,
+    _room: Room,
+}
+
+/// What a request takes until its answer has left.
+enum Room {
+    Admitted { _place: Place, _held: Held },
+    Refused { _permit: OwnedSemaphorePermit },
 }
 
 async fn serve(
@@ -163,6 +187,7 @@ async fn serve(
     micro: MicroService,
     mut endpoint: Endpoint,
     face: Arc<Face>,
+    answered: JoinHandle<()>,
     stop: CancellationToken,
 ) {
     let requests = TaskTracker::new();
@@ -183,6 +208,11 @@ async fn serve(
     }
     requests.close();
     requests.wait().await;
+    // Nobody else has the way out any more, so it ends with the last answer.
+    drop(face);
+    if let Err(error) = answered.await {
+        tracing::error!(%error, "the way out of answers broke");
+    }
     if let Err(error) = micro.stop().await {
         tracing::debug!(%error, "the micro service is gone already");
     }
@@ -203,30 +233,29 @@ fn take(mut request: Request, face: &Arc<Face>, requests: &TaskTracker) {
         tracing::warn!(%reply, subject = %request.message.subject, "a request is ignored: its answer would go to a subject that is not for callers");
         return;
     }
-    let taken = face.admit(&request.message).and_then(|admitted| {
+    let taken = face.admit(&request.message).and_then(|room| {
         let command = face.command(&request.message)?;
-        Ok((admitted, command))
+        Ok((room, command))
     });
     // What it said has been read; where the answer goes is what is still needed.
     request.message.headers = None;
     request.message.payload = Bytes::new();
     let face = Arc::clone(face);
     match taken {
-        Ok((admitted, command)) => {
+        Ok((room, command)) => {
             requests.spawn(async move {
                 let answer = match face.service.send(command).await {
                     Ok(reply) => Answer::of(&reply),
                     Err(failure) => Answer::failed(&failure),
                 };
-                send(&request, answer).await;
-                drop(admitted);
+                face.send(request, answer, room).await;
             });
         }
         Err(failure) => match Arc::clone(&face.refusals).try_acquire_owned() {
             Ok(permit) => {
                 requests.spawn(async move {
-                    send(&request, Answer::failed(&failure)).await;
-                    drop(permit);
+                    let room = Room::Refused { _permit: permit };
+                    face.send(request, Answer::failed(&failure), room).await;
                 });
             }
             Err(_) => face.service.metrics().dropped("nats-refusals"),
@@ -234,13 +263,17 @@ fn take(mut request: Request, face: &Arc<Face>, requests: &TaskTracker) {
     }
 }
 
-async fn send(request: &Request, answer: Answer) {
-    if request.message.reply.is_none() {
-        return;
-    }
-    let Answer { headers, body } = answer;
-    if let Err(error) = request.respond_with_headers(Ok(body.into()), headers).await {
-        tracing::warn!(%error, "an answer could not be sent");
+/// Sends what leaves, as much together as there is.
+async fn answer(mut leaving: mpsc::Receiver<Leaving>) {
+    let mut batch = Vec::new();
+    while gather(&mut leaving, &mut batch, || false).await {
+        for Leaving { request, answer, _room } in batch.drain(..) {
+            let Answer { headers, body } = answer;
+            let sent = request.respond_with_headers(Ok(body.into()), headers).await;
+            if let Err(error) = sent {
+                tracing::warn!(%error, "an answer could not be sent");
+            }
+        }
     }
 }
 
@@ -284,8 +317,17 @@ impl Answer {
 }
 
 impl Face {
+    /// Has an answer sent, if one is wanted.
+    async fn send(&self, request: Request, answer: Answer, room: Room) {
+        if request.message.reply.is_some() {
+            let leaving = Leaving { request, answer, _room: room };
+            // Its end is waited for after all requests, so it is there.
+            let _ = self.answers.send(leaving).await;
+        }
+    }
+
     /// Room for the request, until it is answered.
-    fn admit(&self, message: &Message) -> Result<(Place, Held), Box<Failure>> {
+    fn admit(&self, message: &Message) -> Result<Room, Box<Failure>> {
         let place = self.places.take(caller(message.reply.as_deref())).map_err(|full| {
             let (at, whose) = match full {
                 Full::All => ("max-nats-requests", "from NATS"),
@@ -299,7 +341,7 @@ impl Face {
         self.bodies.add(&mut held, message.payload.len()).inspect_err(|_| {
             self.service.metrics().dropped("max-request-bytes");
         })?;
-        Ok((place, held))
+        Ok(Room::Admitted { _place: place, _held: held })
     }
 
     fn command(&self, message: &Message) -> Result<Command, Box<Failure>> {

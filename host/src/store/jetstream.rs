@@ -14,6 +14,7 @@ mod blobs;
 mod census;
 mod connection;
 mod contexts;
+mod exchange;
 mod feed;
 mod layout;
 mod read;

@@ -5,18 +5,22 @@
 //! nothing. A request is called unsent only if it never left this function's hands or the server
 //! itself says that nobody serves the subject.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind,
-    ServerAddr, connection::State,
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, ServerAddr, StatusCode,
+    connection::State,
 };
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout_at};
 
+use super::exchange::{Answers, Exchange};
 use crate::{clock, config::NatsConfig, step::step, store::StoreError};
 
 /// Longest wait for one answer before the request is sent again.
@@ -97,6 +101,7 @@ impl Pauses {
 #[derive(Debug, Clone)]
 pub(super) struct Link {
     client: Client,
+    exchange: Arc<Exchange>,
     /// Grows whenever the connection is lost: answers that were under way will not come.
     losses: watch::Receiver<u64>,
 }
@@ -121,7 +126,10 @@ impl Link {
             let options = options(config, losses).await.map_err(refused)?;
             let connected = options.name(name).connect(addresses.clone());
             let error = match step!("nats.connect", connected.await) {
-                Ok(client) => return Ok(Self { client, losses: seen }),
+                Ok(client) => {
+                    let exchange = Exchange::open(&client).await.map_err(refused)?;
+                    return Ok(Self { client, exchange: Arc::new(exchange), losses: seen });
+                }
                 Err(error) => error,
             };
             let passing = matches!(
@@ -166,34 +174,39 @@ impl Link {
             return Err(Failure::Unsent("there is no connection to NATS".to_owned()));
         }
         let wait = until.saturating_duration_since(clock::now()).min(TRY);
-        let mut request = Request::new().payload(payload).timeout(Some(wait));
-        if let Some(headers) = headers {
-            request = request.headers(headers);
-        }
         let mut losses = self.losses();
         losses.mark_unchanged();
+        let asked =
+            timeout_at((clock::now() + wait).into(), self.exchange.one(subject, headers, payload));
         let answer = step!(
-            "nats.request",
+            "nats.answer",
             tokio::select! {
-                answer = self.client.send_request(subject.to_owned(), request) => answer,
+                answer = asked => answer,
                 // The sender lives as long as the client, so this ends only with a loss.
                 Ok(()) = losses.changed() => {
                     return Err(Failure::Unanswered("the connection to NATS was lost".to_owned()));
                 }
             }
         );
-        answer.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => {
-                Failure::Unsent(format!("nobody serves `{subject}` now"))
+        match answer {
+            Ok(Ok(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => {
+                Err(Failure::Unsent(format!("nobody serves `{subject}` now")))
             }
-            RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
-                Failure::Unsent(chain(&error))
-            }
-            RequestErrorKind::TimedOut => {
-                Failure::Unanswered(format!("no answer on `{subject}` within {wait:?}"))
-            }
-            RequestErrorKind::Other => Failure::Unanswered(chain(&error)),
-        })
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::Unanswered(format!("no answer on `{subject}` within {wait:?}"))),
+        }
+    }
+
+    /// Sends one request that may have several answers.
+    ///
+    /// # Errors
+    /// If it was not sent.
+    pub(super) async fn request_all(
+        &self,
+        subject: &str,
+        payload: Bytes,
+    ) -> Result<Answers<'_>, Failure> {
+        self.exchange.all(subject, payload).await
     }
 
     /// Calls the server's API until it answers. Every call made this way may be made twice.
@@ -346,7 +359,7 @@ fn who(urls: &str) -> Option<(String, Option<String>)> {
 }
 
 /// An error with all its causes: the outermost alone often says only "IO error".
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

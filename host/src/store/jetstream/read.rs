@@ -21,7 +21,6 @@ use std::{
 use async_nats::HeaderMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::timeout_at};
@@ -557,20 +556,14 @@ async fn direct_get(
     let lost = |reason: String| Failure::Unanswered(reason);
     let mut losses = link.losses();
     losses.mark_unchanged();
-    let client = link.client();
-    let inbox = client.new_inbox();
-    let answers = step!("nats.subscribe", client.subscribe(inbox.clone()).await);
-    let mut answers = answers.map_err(|error| lost(error.to_string()))?;
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
-    let sent = client.publish_with_reply(subject, inbox, query.to_string().into());
-    let sent = step!("nats.get", sent.await);
-    sent.map_err(|error| lost(error.to_string()))?;
+    let mut answers = link.request_all(&subject, query.to_string().into()).await?;
 
     let mut batch = Batch::default();
     loop {
         let wait = until.min(clock::now() + TRY);
         let message = step!(
-            "nats.got",
+            "nats.page",
             tokio::select! {
                 message = timeout_at(wait.into(), answers.next()) => message,
                 Ok(()) = losses.changed() => {
@@ -578,9 +571,10 @@ async fn direct_get(
                 }
             }
         );
-        let Ok(Some(message)) = message else {
+        let Ok(message) = message else {
             return Err(lost(format!("no answer from the stream `{stream}` within {TRY:?}")));
         };
+        let message = message?;
         let headers = message.headers.unwrap_or_default();
         match message.status.map(|status| status.as_u16()) {
             None => {
