@@ -1,9 +1,10 @@
 //! Where the records of one host are, and what is found there without a host.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use aether::{
     address::Address,
+    clock,
     config::NatsConfig,
     record::{Chain, Position, Record},
     snapshot,
@@ -23,6 +24,12 @@ use rusqlite::Connection;
 
 /// Streams per context: enough to be more than one, few enough to be made quickly.
 const PARTITIONS: u32 = 2;
+
+/// Longest time from the fork of a child to its becoming a program of its own.
+const FORK: Duration = Duration::from_secs(5);
+
+/// How often a held store is tried again.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A kind of store.
 #[derive(Debug, Clone, Copy)]
@@ -144,7 +151,7 @@ impl<'a> Place<'a> {
         Ok(match self.kind.servers() {
             None => {
                 let folder = self.options.data_folder().context("it has a folder")?;
-                Arc::new(EmbeddedStore::open(folder, EmbeddedOptions::default()).await?)
+                Arc::new(open_embedded(&folder).await?)
             }
             Some((url, _, replicas)) => {
                 let config = NatsConfig {
@@ -197,4 +204,18 @@ async fn verify(store: &dyn EventStore, actor: &Address, version: u64) -> Result
         ensure!(on_the_chain, "the snapshot stands on no record: {end:?}");
     }
     Ok(())
+}
+
+/// A store that this process may itself have held a moment ago: a child that another test starts in
+/// that moment has its lock until it becomes a program of its own.
+async fn open_embedded(folder: &Path) -> Result<EmbeddedStore> {
+    let until = clock::now() + FORK;
+    loop {
+        match EmbeddedStore::open(folder, EmbeddedOptions::default()).await {
+            Err(error) if error.to_string().contains("is in use") && clock::now() < until => {
+                tokio::time::sleep(LOOK).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
