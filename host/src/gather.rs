@@ -7,12 +7,12 @@
 //! *Mechanism.* What is to leave goes through a queue. Who takes from it waits for the first, lets
 //! all tasks go on that can, and takes what they have added too.
 //!
-//! *Cost.* One more change of tasks; for something that is alone, none of the waiting.
+//! *Cost.* One more change of tasks, and what leaves waits until its thread has nothing else to do or
+//! has let 61 tasks go on, tokio's longest interval. Something that is known to be alone does not wait.
 
 use tokio::sync::mpsc;
 
-/// Most things that leave together: enough for one call of the kernel, and few enough that the
-/// first of them does not wait long for the last.
+/// Most things that leave together: with more, the first would only wait longer for the last.
 const MOST: usize = 256;
 
 /// Waits for something in `queue` and moves it to `batch`, with all that is added while others go

@@ -2,7 +2,7 @@
 //! to a store: did the request certainly reach nobody, or may it have been acted on?
 //!
 //! The client reconnects by itself and buffers what is sent meanwhile, so "it timed out" proves
-//! nothing. A request is called unsent only if it never left this function's hands or the server
+//! nothing. A request is called unsent only if the client never had it or the server
 //! itself says that nobody serves the subject.
 
 use std::{

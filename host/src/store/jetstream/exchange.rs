@@ -3,6 +3,9 @@
 //! All requests have one subscription for their answers, each with a number of its own in the
 //! subject: a subscription for each would be two more messages to the server. And they leave
 //! together, as [`gather`] has it.
+//!
+//! The client drops what a subscription has no room for. Answers of several messages could fill it,
+//! so few are asked for at once; and who reads one sees whether it is whole.
 
 use std::{
     collections::HashMap,
@@ -15,7 +18,7 @@ use std::{
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::{Failure, chain};
@@ -24,17 +27,23 @@ use crate::{gather::gather, step::step};
 /// Requests that may wait to leave before who sends is held back.
 const QUEUE: usize = 1 << 10;
 
+/// Requests for several messages that may be under way. A server answers one after the other; and
+/// their answers, 1,025 messages at most, fill half of a subscription's room of 65,536.
+const READS: usize = 32;
+
 /// Why a request has no answer when its connection has ended for good.
 const ENDED: &str = "the connection to NATS was closed";
 
 /// An answer, or why there will be none.
 type Answer = Result<Message, Failure>;
 
-/// What carries the requests of one connection. Its tasks end with it.
+/// What carries the requests of one connection. Its tasks end with it, the one that sends when its
+/// queue is empty.
 #[derive(Debug)]
 pub(super) struct Exchange {
     out: mpsc::Sender<Outgoing>,
     inbox: Arc<Inbox>,
+    reads: Semaphore,
     _end: DropGuard,
 }
 
@@ -75,6 +84,7 @@ struct Place<'a> {
 #[derive(Debug)]
 pub(super) struct Answers<'a> {
     _place: Place<'a>,
+    _turn: SemaphorePermit<'a>,
     answers: mpsc::UnboundedReceiver<Answer>,
 }
 
@@ -93,7 +103,7 @@ impl Exchange {
         tokio::spawn(send(client.clone(), queue, inbox.clone()));
         let distributed = distribute(answers, inbox.clone());
         tokio::spawn(end.clone().run_until_cancelled_owned(distributed));
-        Ok(Self { out, inbox, _end: end.drop_guard() })
+        Ok(Self { out, inbox, reads: Semaphore::new(READS), _end: end.drop_guard() })
     }
 
     /// Sends a request and waits for its answer.
@@ -113,15 +123,17 @@ impl Exchange {
         answer.unwrap_or_else(|_| Err(Failure::Unanswered(ENDED.to_owned())))
     }
 
-    /// Sends a request that may have several answers.
+    /// Sends a request that may have several answers, when its turn comes.
     ///
     /// # Errors
     /// If it was not sent.
     pub(super) async fn all(&self, subject: &str, payload: Bytes) -> Result<Answers<'_>, Failure> {
+        let turn = step!("nats.turn", self.reads.acquire().await);
+        let turn = turn.map_err(|_| Failure::Unsent(ENDED.to_owned()))?;
         let (sender, answers) = mpsc::unbounded_channel();
         let place = self.inbox.wait(Waiting::All(sender));
         self.hand_over(&place, subject, None, payload).await?;
-        Ok(Answers { _place: place, answers })
+        Ok(Answers { _place: place, _turn: turn, answers })
     }
 
     async fn hand_over(
@@ -160,6 +172,10 @@ impl Inbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_waited_for(&self, number: u64) -> bool {
+        self.all().contains_key(&number)
+    }
+
     fn is_one(&self) -> bool {
         self.all().len() <= 1
     }
@@ -188,6 +204,9 @@ async fn send(client: Client, mut queue: mpsc::Receiver<Outgoing>, inbox: Arc<In
     let mut batch = Vec::new();
     while step!("nats.gather", gather(&mut queue, &mut batch, || inbox.is_one()).await) {
         for Outgoing { number, subject, headers, payload } in batch.drain(..) {
+            if !inbox.is_waited_for(number) {
+                continue;
+            }
             let reply = format!("{}{number}", inbox.prefix);
             let headers = headers.unwrap_or_default();
             let sent = client.publish_with_reply_and_headers(subject, reply, headers, payload);

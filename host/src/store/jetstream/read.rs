@@ -543,7 +543,8 @@ fn lagging(stream: &str) -> StoreError {
     StoreError(format!("no replica of `{stream}` has caught up in time"))
 }
 
-/// One request for messages, and all messages of the answer.
+/// One request for messages, and all messages of the answer. Each names the one before it
+/// (`Nats-Last-Sequence`, 0 at first), so one that the client had no room for is missed.
 async fn direct_get(
     link: &Link,
     stream: &str,
@@ -557,9 +558,12 @@ async fn direct_get(
     let mut losses = link.losses();
     losses.mark_unchanged();
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
-    let mut answers = link.request_all(&subject, query.to_string().into()).await?;
+    let asked = link.request_all(&subject, query.to_string().into());
+    let asked = step!("nats.get", timeout_at(until.into(), asked).await);
+    let late = |_| lost(format!("the stream `{stream}` was not asked in time"));
+    let mut answers = asked.map_err(late)??;
 
-    let mut batch = Batch::default();
+    let (mut batch, mut last) = (Batch::default(), 0);
     loop {
         let wait = until.min(clock::now() + TRY);
         let message = step!(
@@ -576,10 +580,15 @@ async fn direct_get(
         };
         let message = message?;
         let headers = message.headers.unwrap_or_default();
+        if number(&headers, "Nats-Last-Sequence").is_some_and(|before| before != last) {
+            return Err(lost(format!("a part of an answer of the stream `{stream}` was lost")));
+        }
         match message.status.map(|status| status.as_u16()) {
             None => {
                 batch.pending = number(&headers, "Nats-Num-Pending").unwrap_or(0);
-                batch.messages.push(found(headers, message.payload).map_err(lost)?);
+                let found = found(headers, message.payload).map_err(lost)?;
+                last = found.sequence;
+                batch.messages.push(found);
             }
             Some(204) => {
                 batch.pending = number(&headers, "Nats-Num-Pending").unwrap_or(0);
