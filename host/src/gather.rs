@@ -1,8 +1,8 @@
 //! Things of many tasks that leave together.
 //!
 //! *Problem.* A task that hands something to the task of a connection wakes it, and the runtime runs
-//! what was woken last as the next thing: so each message goes to the kernel alone, though many
-//! tasks are about to send one, and a call of the kernel costs as much as all else about a message.
+//! what was woken last as the next thing: so few messages go to the kernel in one call (3.3 were
+//! counted at 64 clients), though many tasks are about to send one.
 //!
 //! *Mechanism.* What is to leave goes through a queue. Who takes from it waits for the first, lets
 //! all tasks go on that can, and takes what they have added too.
@@ -43,7 +43,9 @@ mod tests {
     #[tokio::test]
     async fn what_others_are_about_to_send_leaves_together() {
         let (sender, mut queue) = mpsc::channel(16);
-        for number in 0..5 {
+        // There before the others had a turn: alone, it would leave without them.
+        sender.send(0).await.unwrap();
+        for number in 1..5 {
             let sender = sender.clone();
             tokio::spawn(async move { sender.send(number).await.unwrap() });
         }
