@@ -580,7 +580,7 @@ async fn direct_get(
         };
         let message = message?;
         let headers = message.headers.unwrap_or_default();
-        if number(&headers, "Nats-Last-Sequence").is_some_and(|before| before != last) {
+        if !follows(&headers, last) {
             return Err(lost(format!("a part of an answer of the stream `{stream}` was lost")));
         }
         match message.status.map(|status| status.as_u16()) {
@@ -616,6 +616,12 @@ fn found(headers: HeaderMap, payload: Bytes) -> Result<Found, String> {
     }
 }
 
+/// Whether a message of an answer comes right behind the one numbered `last`, 0 if it is the first; true
+/// if the server does not say.
+fn follows(headers: &HeaderMap, last: u64) -> bool {
+    number(headers, "Nats-Last-Sequence").is_none_or(|before| before == last)
+}
+
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.as_str().parse().ok()
 }
@@ -634,6 +640,16 @@ mod tests {
         headers.insert("Nats-Sequence", "9");
         let found = found(headers, Bytes::from_static(b"r")).unwrap();
         assert_eq!((found.sequence, &found.payload[..]), (9, &b"r"[..]));
+    }
+
+    #[test]
+    fn a_message_that_was_dropped_is_missed() {
+        let mut headers = HeaderMap::new();
+        assert!(follows(&headers, 7));
+        headers.insert("Nats-Last-Sequence", "3");
+        assert!(follows(&headers, 3));
+        assert!(!follows(&headers, 0), "the first ones were dropped");
+        assert!(!follows(&headers, 2));
     }
 
     #[test]
