@@ -59,7 +59,9 @@ impl Run {
         let round = rounds.iter().find(|it| (it.nemesis, it.store) == (nemesis, store)).unwrap();
         let folder = TempDir::new().unwrap();
         let mark = folder.path().to_str().unwrap().to_owned();
-        let child = Command::new(env!("CARGO_BIN_EXE_faults"))
+        // What a script starts in the background ignores an interrupt, and so would the run.
+        let child = Command::new("env")
+            .args(["--default-signal=INT", env!("CARGO_BIN_EXE_faults")])
             .args(["--seed", &SEED.to_string(), "--rounds", &round.number.to_string()])
             .args(["--out", &format!("{mark}/out")])
             .env("AETHER_TEST_BINARY", workspace::binary().unwrap())
