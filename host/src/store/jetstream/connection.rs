@@ -173,11 +173,11 @@ impl Link {
         if !self.connected(until).await {
             return Err(Failure::Unsent("there is no connection to NATS".to_owned()));
         }
-        let wait = until.saturating_duration_since(clock::now()).min(TRY);
+        let begun = clock::now();
+        let end = until.min(begun + TRY);
         let mut losses = self.losses();
         losses.mark_unchanged();
-        let asked =
-            timeout_at((clock::now() + wait).into(), self.exchange.one(subject, headers, payload));
+        let asked = timeout_at(end.into(), self.exchange.one(subject, headers, payload));
         let answer = step!(
             "nats.answer",
             tokio::select! {
@@ -193,7 +193,10 @@ impl Link {
                 Err(Failure::Unsent(format!("nobody serves `{subject}` now")))
             }
             Ok(answer) => answer,
-            Err(_) => Err(Failure::Unanswered(format!("no answer on `{subject}` within {wait:?}"))),
+            Err(_) => {
+                let wait = end.saturating_duration_since(begun);
+                Err(Failure::Unanswered(format!("no answer on `{subject}` within {wait:?}")))
+            }
         }
     }
 
