@@ -42,6 +42,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// could be taken while a server is away that is to come back on it.
 const PORTS: Range<u16> = 10_000..32_000;
 
+/// Most that a server stores, in bytes. Without a figure it is three quarters of what is free on the
+/// disk when the server starts: of a small disk less from each start to the next, until there is none.
+const MAX_FILE_STORE: u64 = 1 << 40;
+
 /// What differs from a plain server.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -262,7 +266,8 @@ impl NatsServer {
         let storage = self.settings.storage.clone();
         let storage = storage.unwrap_or_else(|| self.dir.path().join("store"));
         let jetstream = if self.settings.jetstream {
-            format!("jetstream {{ store_dir: \"{}\" }}\n", storage.display())
+            let storage = storage.display();
+            format!("jetstream {{ store_dir: \"{storage}\", max_file_store: {MAX_FILE_STORE} }}\n")
         } else {
             String::new()
         };

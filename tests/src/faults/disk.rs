@@ -8,12 +8,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::fs::statvfs;
 use tempfile::TempDir;
 
 use crate::watchdog::Watchdog;
 
-/// Size of the disk, in MiB: room for the records of all rounds of a run.
-const SIZE_MIB: u64 = 256;
+/// Size of the disk, in bytes: twice what the rounds of a long run leave on one store. It takes
+/// memory for what is on it and for no more.
+const SIZE: u64 = 1 << 30;
+
+/// What is left of a disk that is about to be full, in bytes: what a store may write until then.
+const SLACK: u64 = 1 << 20;
 
 /// The file that fills it.
 const FILLER: &str = "filler";
@@ -38,7 +43,7 @@ impl Disk {
         }
         let folder = TempDir::with_prefix("aether-disk-").context("cannot make a folder")?;
         let watchdog = Watchdog::over_mount(folder.path())?;
-        let size = format!("size={SIZE_MIB}m");
+        let size = format!("size={SIZE}");
         let mounted = run("mount", &["-t", "tmpfs", "-o", &size, "aether"], folder.path());
         Ok(mounted.is_ok().then_some(Self { _watchdog: watchdog, folder }))
     }
@@ -54,6 +59,10 @@ impl Disk {
     /// # Errors
     /// If the disk fails otherwise than by being full.
     pub fn fill(&self) -> Result<()> {
+        // Made small first, or what fills it would take as much memory as the disk is large.
+        let disk = statvfs(self.folder.path())?;
+        let used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize;
+        self.resize(used + SLACK)?;
         let mut filler = File::create(self.folder.path().join(FILLER))?;
         // Smaller and smaller pieces, until not even a page fits.
         for size in [1 << 20, 4 << 10, 1] {
@@ -74,7 +83,13 @@ impl Disk {
     /// # Errors
     /// If it was not filled.
     pub fn empty(&self) -> Result<()> {
-        fs::remove_file(self.folder.path().join(FILLER)).context("the disk was not full")
+        fs::remove_file(self.folder.path().join(FILLER)).context("the disk was not full")?;
+        self.resize(SIZE)
+    }
+
+    /// Gives it another size, in bytes; refused below what is on it.
+    fn resize(&self, size: u64) -> Result<()> {
+        run("mount", &["-o", &format!("remount,size={size}")], self.folder.path())
     }
 
     /// Makes it read-only or writable again. Nobody may have a file open for writing.
@@ -107,7 +122,7 @@ fn run(program: &str, arguments: &[&str], folder: &Path) -> Result<()> {
 mod tests {
     use std::{fs, io::ErrorKind};
 
-    use super::Disk;
+    use super::{Disk, SLACK};
 
     #[test]
     fn a_disk_can_be_full_and_read_only_and_is_gone_in_the_end() {
@@ -121,7 +136,7 @@ mod tests {
         let full = fs::write(data.join("a"), "more").unwrap_err();
         assert_eq!(full.kind(), ErrorKind::StorageFull);
         disk.empty().unwrap();
-        fs::write(data.join("a"), "more").unwrap();
+        fs::write(data.join("a"), vec![0; 2 * usize::try_from(SLACK).unwrap()]).unwrap();
         disk.set_read_only(true).unwrap();
         let refused = fs::write(data.join("a"), "less").unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ReadOnlyFilesystem);
