@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use crate::watchdog::Watchdog;
 
-/// Size of the disk, in bytes: twice what the rounds of a long run leave on one store. It takes
-/// memory for what is on it and for no more.
+/// Size of the disk, in bytes: three times what the rounds of a long run leave on one store. It
+/// takes memory for what is on it and for no more.
 const SIZE: u64 = 1 << 30;
 
 /// What is left of a disk that is about to be full, in bytes: what a store may write until then.
