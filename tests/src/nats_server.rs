@@ -24,7 +24,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 
-use crate::watchdog::{Folder, Watchdog};
+use crate::{
+    http::Client,
+    watchdog::{Folder, Watchdog},
+};
 
 /// Longest time from spawning a server until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -55,11 +58,13 @@ pub struct Settings {
     pub extra: String,
     /// Where the streams are; `None` = in the server's own folder.
     pub storage: Option<PathBuf>,
+    /// Port where it tells over HTTP how it is.
+    pub monitor: Option<u16>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { jetstream: true, extra: String::new(), storage: None }
+        Self { jetstream: true, extra: String::new(), storage: None, monitor: None }
     }
 }
 
@@ -226,6 +231,19 @@ impl NatsServer {
         Ok(serde_json::from_str(&answer)?)
     }
 
+    /// Whether the server has all that it is to have of its streams. What a stream tells of its
+    /// replicas is no measure: one that has lost its storage counts as current there as soon as it
+    /// follows the leader, while it still copies the messages of before.
+    ///
+    /// # Errors
+    /// If it has not, or was started without a monitor, or does not answer.
+    pub fn health(&self) -> Result<()> {
+        let port = self.settings.monitor.context("the nats-server has no monitor")?;
+        let reply = Client::new(&format!("http://127.0.0.1:{port}")).get("/healthz")?;
+        ensure!(reply.status == 200, "{}", reply.text());
+        Ok(())
+    }
+
     /// Publishes a message into whatever stream takes it. `headers` are lines `Name: value`, each
     /// ended by `\r\n`.
     ///
@@ -271,9 +289,11 @@ impl NatsServer {
         } else {
             String::new()
         };
+        let monitor = self.settings.monitor.map(|port| format!("http: \"127.0.0.1:{port}\"\n"));
         format!(
-            "server_name: \"{}\"\nlisten: \"127.0.0.1:{port}\"\n{jetstream}{}\n",
+            "server_name: \"{}\"\nlisten: \"127.0.0.1:{port}\"\n{jetstream}{}{}\n",
             self.name(),
+            monitor.unwrap_or_default(),
             self.settings.extra
         )
     }
@@ -381,7 +401,10 @@ impl NatsCluster {
                  routes: [{}] }}",
                 routes.join(", ")
             );
-            let settings = Settings { extra, storage: storage.take(), ..Settings::default() };
+            let (monitor, listener) = free_port()?;
+            held.push(listener);
+            let monitor = Some(monitor);
+            let settings = Settings { extra, storage: storage.take(), monitor, jetstream: true };
             nodes.push(NatsServer::idle(settings)?);
         }
         drop(held);
