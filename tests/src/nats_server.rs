@@ -58,13 +58,11 @@ pub struct Settings {
     pub extra: String,
     /// Where the streams are; `None` = in the server's own folder.
     pub storage: Option<PathBuf>,
-    /// Port where it tells over HTTP how it is.
-    pub monitor: Option<u16>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { jetstream: true, extra: String::new(), storage: None, monitor: None }
+        Self { jetstream: true, extra: String::new(), storage: None }
     }
 }
 
@@ -75,6 +73,8 @@ pub struct NatsServer {
     binary: PathBuf,
     settings: Settings,
     port: u16,
+    /// Port where it tells over HTTP how it is.
+    monitor: u16,
     dir: Folder,
 }
 
@@ -113,7 +113,8 @@ impl NatsServer {
         let binary = binary()?;
         let dir = Folder::new("aether-nats-")?;
         let (port, _free_until_now) = free_port()?;
-        Ok(Self { running: None, binary, settings, port, dir })
+        let (monitor, _free_until_now) = free_port()?;
+        Ok(Self { running: None, binary, settings, port, monitor, dir })
     }
 
     /// Where clients connect.
@@ -236,10 +237,9 @@ impl NatsServer {
     /// follows the leader, while it still copies the messages of before.
     ///
     /// # Errors
-    /// If it has not, or was started without a monitor, or does not answer.
+    /// If it has not, or does not answer.
     pub fn health(&self) -> Result<()> {
-        let port = self.settings.monitor.context("the nats-server has no monitor")?;
-        let reply = Client::new(&format!("http://127.0.0.1:{port}")).get("/healthz")?;
+        let reply = Client::new(&format!("http://127.0.0.1:{}", self.monitor)).get("/healthz")?;
         ensure!(reply.status == 200, "{}", reply.text());
         Ok(())
     }
@@ -289,11 +289,11 @@ impl NatsServer {
         } else {
             String::new()
         };
-        let monitor = self.settings.monitor.map(|port| format!("http: \"127.0.0.1:{port}\"\n"));
         format!(
-            "server_name: \"{}\"\nlisten: \"127.0.0.1:{port}\"\n{jetstream}{}{}\n",
+            "server_name: \"{}\"\nlisten: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{}\"\n\
+             {jetstream}{}\n",
             self.name(),
-            monitor.unwrap_or_default(),
+            self.monitor,
             self.settings.extra
         )
     }
@@ -401,10 +401,7 @@ impl NatsCluster {
                  routes: [{}] }}",
                 routes.join(", ")
             );
-            let (monitor, listener) = free_port()?;
-            held.push(listener);
-            let monitor = Some(monitor);
-            let settings = Settings { extra, storage: storage.take(), monitor, jetstream: true };
+            let settings = Settings { extra, storage: storage.take(), ..Settings::default() };
             nodes.push(NatsServer::idle(settings)?);
         }
         drop(held);
@@ -436,6 +433,14 @@ impl NatsCluster {
             .filter_map(|info| Some(info.get("cluster")?.get("leader")?.as_str()?.to_owned()))
             .collect();
         nodes.iter().position(|node| names.contains(&node.name()))
+    }
+
+    /// [`NatsServer::health`] of every node.
+    ///
+    /// # Errors
+    /// That of the first node that has one.
+    pub fn health(&self) -> Result<()> {
+        self.nodes.iter().try_for_each(NatsServer::health)
     }
 
     fn await_ready(mut self) -> Result<Self> {

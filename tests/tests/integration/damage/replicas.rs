@@ -63,8 +63,8 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
 /// Waits until all replicas are there and have everything.
 fn are_current(cluster: &NatsCluster) {
     wait("all replicas are current", || {
-        let healthy = cluster.nodes.iter().all(|node| node.health().is_ok());
-        healthy && cluster.leader(STREAM).is_some_and(|leader| peers_are_current(cluster, leader))
+        cluster.health().is_ok()
+            && cluster.leader(STREAM).is_some_and(|leader| peers_are_current(cluster, leader))
     });
 }
 
@@ -91,10 +91,8 @@ fn let_lead(cluster: &NatsCluster, node: usize, lead: bool) {
             cluster.nodes[0].api(&format!("STREAM.INFO.{STREAM}"), "")
         );
         // Who copies from the leader never ends if each new one is told to step down at once.
-        if cluster.nodes.iter().all(|node| node.health().is_ok()) {
-            // Refused around an election: it is asked again.
-            said = Some(cluster.nodes[0].api(&step_down, &body));
-        }
+        // Refused around an election: it is asked again.
+        said = Some(cluster.health().and_then(|()| cluster.nodes[0].api(&step_down, &body)));
         std::thread::sleep(LOOK * 10);
     }
 }

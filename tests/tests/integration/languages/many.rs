@@ -20,8 +20,8 @@ const ACTORS: u64 = 1000;
 /// Instances for all of them.
 const INSTANCES: u64 = 200;
 
-/// Clients at once: they keep all cores busy, and on a slow machine none waits behind the others for
-/// as long as a command may take.
+/// Clients at once: enough for two cores. On a slow machine the last of many would wait behind the
+/// others for longer than a command may take.
 const CLIENTS: u64 = 8;
 
 /// Commands to actors of any number, behind the first one to each.
